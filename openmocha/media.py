@@ -1,0 +1,395 @@
+"""Sound and film in, film out: everything that touches a media file goes through PyAV here.
+
+    load_speech(path) -> 16 kHz mono speech       FilmWriter / write_film -> mp4
+    read_film(path)   -> Film                     contact_sheet(frames) -> one image, write_png
+A file is written beside its final name and renamed when it is complete, so an error, a full disk
+or an interrupt leaves either the whole file or nothing.
+"""
+
+import errno
+import json
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FPS = 24
+SPEECH_RATE_HZ = 16_000
+MIN_SPEECH_S = 0.2  # shorter than a syllable: nothing to lip-sync to
+
+Speech = NDArray[np.float32]  # (samples,) mono, SPEECH_RATE_HZ, nominally in [-1, 1]
+Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
+
+
+class Film(NamedTuple):
+    """What `read_film` returns."""
+
+    frames: Frames
+    speech: Speech | None
+    fps: float
+    metadata: dict[str, Any]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def load_speech(path: str | os.PathLike[str]) -> Speech:
+    """The sound of any audio or video file as 16 kHz mono float32, channels averaged.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it is no media file, has no
+    sound, cannot be decoded to its end, is shorter than 0.2 s, or holds samples that are no numbers.
+    """
+    speech = _decode_speech(_existing_file(path, "speech"))
+    check_speech(speech, f"speech file {path}")
+    return speech
+
+
+def check_speech(speech: Speech, name: str = "speech") -> None:
+    """Raise ValueError unless `speech` is 1-D, at least 0.2 s long, and finite throughout."""
+    if speech.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {speech.shape}; expected one channel (samples,) at 16 kHz"
+        )
+    seconds = len(speech) / SPEECH_RATE_HZ
+    if not len(speech):
+        raise ValueError(f"{name} has no samples: it is 0 s long; give a recording of a voice")
+    if seconds < MIN_SPEECH_S:
+        raise ValueError(f"{name} is {seconds:.3f} s long; at least {MIN_SPEECH_S} s is needed")
+    bad = np.flatnonzero(~np.isfinite(speech))
+    if len(bad):
+        raise ValueError(
+            f"{name} holds {len(bad)} samples that are not numbers (NaN or infinite), the first at "
+            f"{bad[0] / SPEECH_RATE_HZ:.2f} s; export the recording again"
+        )
+
+
+def is_silent(speech: Speech) -> bool:
+    """True if no sample reaches -60 dBFS, the noise floor of a poor recording."""
+    return bool(np.abs(speech).max(initial=0.0) < 1e-3)
+
+
+def read_film(path: str | os.PathLike[str]) -> Film:
+    """Decode a whole film: frames (T, H, W, 3), speech or None, fps, and openmocha's metadata.
+
+    Raises FileNotFoundError or ValueError, as `load_speech` does.
+    """
+    import av
+
+    path = _existing_file(path, "film")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"film {path} has no picture; expected a video file")
+            stream = container.streams.video[0]
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            fps = float(stream.average_rate or 0)
+            metadata = parse_metadata(container.metadata.get("comment", ""))
+            has_sound = bool(container.streams.audio)
+    except av.error.FFmpegError as error:
+        raise ValueError(_unreadable(path, "film", error)) from error
+    if not frames:
+        raise ValueError(f"film {path} holds no frames")
+    return Film(np.stack(frames), _decode_speech(path) if has_sound else None, fps, metadata)
+
+
+def parse_metadata(comment: str) -> dict[str, Any]:
+    """openmocha's JSON from an mp4's comment tag; {} for the comments of other programs."""
+    try:
+        metadata = json.loads(comment)
+    except json.JSONDecodeError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _existing_file(path: str | os.PathLike[str], kind: str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{kind} file {path} does not exist; check the path")
+    if not path.is_file():
+        raise ValueError(f"{kind} file {path} is a folder or a device; expected a media file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{kind} file {path} is empty (0 bytes)")
+    return path
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return (
+        f"{kind} file {path} cannot be decoded ({reason}); it is corrupt or no media file. "
+        "Expected anything FFmpeg reads: wav, mp3, m4a, flac, ogg, mp4, ..."
+    )
+
+
+def _decode_speech(path: Path) -> Speech:
+    import av
+    import soxr
+
+    resample, pieces = None, []
+    try:
+        for samples, rate in _sound(path):
+            # one stream resampler for the whole file: seams between packets would click
+            resample = resample or soxr.ResampleStream(rate, SPEECH_RATE_HZ, 1, dtype="float32")
+            pieces.append(resample.resample_chunk(samples))
+    except av.error.FFmpegError as error:
+        raise ValueError(_unreadable(path, "speech", error)) from error
+    if resample is not None:
+        pieces.append(resample.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _sound(path: Path) -> Iterator[tuple[Speech, int]]:
+    """Decoded pieces of the first audio stream, channels averaged, with their rate in Hz."""
+    import av
+
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            raise ValueError(
+                f"speech file {path} has no sound ({len(container.streams)} other streams); "
+                "expected a recording, or a video with a sound track"
+            )
+        stream = container.streams.audio[0]
+        to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+        for frame in container.decode(stream):
+            for piece in to_float.resample(frame):
+                yield piece.to_ndarray().mean(axis=0, dtype=np.float32), stream.rate
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write_film(
+    path: str | os.PathLike[str],
+    frames: Frames,
+    speech: Speech | None = None,
+    fps: float = FPS,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Write frames (T, H, W, 3) and their speech as an mp4; see `FilmWriter` for what is raised."""
+    height, width = frames.shape[1:3]
+    with FilmWriter(path, width, height, speech, fps=fps, metadata=metadata) as film:
+        film.write(frames)
+
+
+class FilmWriter:
+    """Write an mp4 (H.264 yuv420p, AAC) piece by piece; the file appears when the block ends well.
+
+        with FilmWriter("film.mp4", 128, 128, speech, metadata=settings) as film:
+            for frames in pieces:       # uint8 (T, H, W, 3)
+                film.write(frames)
+
+    `metadata` goes into the `comment` tag as JSON, its "prompt" also into `title`. Speech longer
+    than the frames is cut, shorter leaves the rest without sound. Raises ValueError for a bad size
+    or suffix, OSError (FileNotFoundError, ...) if the file cannot be written or the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        speech: Speech | None = None,
+        *,
+        fps: float = FPS,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.path = check_output(path, ".mp4")
+        if width < 16 or height < 16 or width % 2 or height % 2:
+            raise ValueError(f"film size {width}x{height} is not possible: even numbers >= 16")
+        if speech is not None:
+            assert speech.ndim == 1 and speech.dtype == np.float32
+        self.size = (height, width)
+        self.fps = Fraction(fps).limit_denominator(1001)
+        self.speech = speech
+        self.metadata = metadata or {}
+        self.num_frames = 0
+        self._samples_written = 0
+
+    def __enter__(self) -> Self:
+        import av
+
+        self._part = _part_of(self.path)
+        try:
+            self._container = av.open(
+                str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
+            )
+            self._add_streams()
+        except BaseException as error:
+            self._discard()
+            raise _write_error(self.path, error) from error
+        return self
+
+    def _add_streams(self) -> None:
+        height, width = self.size
+        video = self._container.add_stream("libx264", rate=self.fps)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.options = {"crf": "16", "preset": "medium"}
+        self._video, self._audio = video, None
+        if self.speech is not None:
+            self._audio = self._container.add_stream("aac", rate=SPEECH_RATE_HZ, layout="mono")
+            self._audio.bit_rate = 96_000
+        self._container.metadata["title"] = str(self.metadata.get("prompt", ""))[:200]
+        self._container.metadata["comment"] = json.dumps(self.metadata, ensure_ascii=False)
+
+    def write(self, frames: Frames) -> None:
+        """Append frames, uint8 (T, H, W, 3), and the speech that goes with them."""
+        import av
+
+        assert frames.dtype == np.uint8 and frames.shape[1:] == (*self.size, 3), frames.shape
+        try:
+            for pixels in frames:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                frame.pts = self.num_frames
+                self._container.mux(self._video.encode(frame))
+                self.num_frames += 1
+            self._write_speech(round(self.num_frames / self.fps * SPEECH_RATE_HZ))
+        except av.error.FFmpegError as error:
+            raise _write_error(self.path, error) from error
+
+    def _write_speech(self, end: int) -> None:
+        import av
+
+        if self._audio is None or self.speech is None:
+            return
+        piece = self.speech[self._samples_written : end]
+        if not len(piece):
+            return
+        frame = av.AudioFrame.from_ndarray(piece[None].clip(-1, 1), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = SPEECH_RATE_HZ, self._samples_written
+        self._container.mux(self._audio.encode(frame))
+        self._samples_written += len(piece)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._discard()
+            return
+        try:
+            self._finish()
+            _into_place(self._part, self.path)
+        except BaseException as failure:
+            self._discard()
+            raise _write_error(self.path, failure) from failure
+
+    def _finish(self) -> None:
+        import av
+
+        assert self.num_frames, "a film needs at least one frame"
+        for stream in (self._video, self._audio):
+            if stream is not None and (stream is self._video or self._samples_written):
+                self._container.mux(stream.encode(None))
+        self._container.close()
+        # FFmpeg can lose a write error when it closes the file, so the index is read back
+        with av.open(str(self._part)) as written:
+            if written.streams.video[0].frames != self.num_frames:
+                raise OSError(errno.EIO, "the file is not complete")
+
+    def _discard(self) -> None:
+        import av
+
+        try:
+            if hasattr(self, "_container"):
+                self._container.close()
+        except (av.error.FFmpegError, OSError):
+            pass  # the first error is the one to report; this file is thrown away
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike[str], suffix: str) -> Path:
+    """The path if a file of this suffix can be written there; OSError or ValueError with why not.
+
+    Called before the work starts, so that a typing mistake does not cost a generation.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"output {path} must end in {suffix}")
+    if path.is_dir():
+        raise IsADirectoryError(f"output {path} is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"output folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"output folder {path.parent} cannot be written to")
+    return path
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    path = Path(path)
+    part = _part_of(path)
+    try:
+        part.write_bytes(content)
+        _into_place(part, path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        raise _write_error(path, error) from error
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _into_place(part: Path, path: Path) -> None:
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # a full disk may show only here
+    os.replace(part, path)
+
+
+def _write_error(path: Path, error: BaseException) -> BaseException:
+    """An OSError in plain words for what the system or FFmpeg said; other errors as they are."""
+    number = getattr(error, "errno", None)
+    if not isinstance(error, OSError) or not number:
+        return error
+    reason = "the disk is full" if number in (errno.ENOSPC, errno.EDQUOT) else os.strerror(number)
+    return OSError(f"{path} could not be written: {reason}; nothing was left behind")
+
+
+# --- contact sheet -------------------------------------------------------------------------------
+
+
+def contact_sheet(
+    frames: Frames, fps: float = FPS, every_s: float = 0.5, columns: int = 6
+) -> NDArray[np.uint8]:
+    """One frame per half second, left to right and top to bottom, as one RGB image."""
+    steps = math.ceil(len(frames) / fps / every_s)
+    shown = frames[[round(step * every_s * fps) for step in range(steps)]]
+    columns = min(columns, len(shown))
+    num, height, width, _ = shown.shape
+    rows, gap = math.ceil(num / columns), 4
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
+    )
+    for index, frame in enumerate(shown):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = frame
+    return sheet
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
+    """Write an RGB image (H, W, 3) as PNG (8 bits, no filter), whole or not at all."""
+    height, width, channels = image.shape
+    assert channels == 3 and image.dtype == np.uint8
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    write_bytes(path, b"\x89PNG\r\n\x1a\n" + body)
