@@ -1,0 +1,352 @@
+"""How characters and camera move through one clip: a pose per frame, from the story and the speech.
+
+Every channel (head yaw, brow, left arm ...) is first a curve over the clip's frames and only then
+cut into poses. Legend: T frames of the clip; times are seconds from the start of the clip.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from openmocha.toon.poses import Arm, Pose, View
+from openmocha.toon.stories import Cast, Clip, Story, story_rng
+
+Curve = np.ndarray  # (T,) float64
+STILL = (0.0, 0.0, 0.0, 0.0)
+FACING_YAW = {"camera": 0.0, "left": -0.5, "right": 0.5}
+
+
+@dataclass(frozen=True)
+class Mood:
+    """What an emotion does to a face and a body; the fields are those of Pose."""
+
+    brow: float
+    frown: float
+    smile: float
+    pitch: float
+    roll: float
+    liveliness: float
+    shrug: float = 0.0
+
+
+MOODS = {
+    "neutral": Mood(0.0, 0.0, 0.05, 0.0, 0.0, 1.0),
+    "happy": Mood(0.3, 0.0, 0.95, 0.06, 0.1, 1.3),
+    "sad": Mood(0.1, -0.85, -0.8, -0.22, 0.12, 0.55),
+    "angry": Mood(-0.6, 0.95, -0.5, -0.06, 0.0, 1.25),
+    "surprised": Mood(1.0, -0.15, 0.1, 0.1, 0.0, 1.2, 0.1),
+    "worried": Mood(0.45, -0.9, -0.35, -0.05, -0.08, 0.9, 0.25),
+}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The moving parts of one character over a clip: each (T,), arms (T, 3) as lift, reach, bend."""
+
+    blink: Curve
+    gaze: np.ndarray  # (T, 2)
+    brow: Curve
+    frown: Curve
+    smile: Curve
+    head: np.ndarray  # (T, 3) yaw, pitch, roll
+    sway: np.ndarray  # (T, 2)
+    lean: Curve
+    left_arm: np.ndarray
+    right_arm: np.ndarray
+    shrug: Curve
+    hands: tuple[str, str] = ("open", "open")
+
+
+def clip_poses(
+    story: Story,
+    clip: Clip,
+    num_frames: int,
+    mouth: np.ndarray,
+    stresses_s: Sequence[float],
+    speech_s: tuple[float, float],
+    fps: float = 24.0,
+) -> list[tuple[Pose, ...]]:
+    """The poses of every visible character in every frame of a clip.
+
+    mouth: (num_frames, 4) of the clip's speaker; all others keep their mouth closed.  stresses_s:
+    times of the stressed words.  speech_s: when the speaker starts and ends.  Depends on the
+    story and these arguments alone.
+    """
+    assert mouth.shape == (num_frames, 4)
+    times = np.arange(num_frames) / fps
+    per_character = []
+    for index, cast in enumerate(clip.cast):
+        speaking = index == clip.speaker
+        rng = motion_rng(story, clip, index)
+        curves = idle(rng, times, cast)
+        if speaking:
+            curves = accent(rng, times, cast, curves, stresses_s)
+        elif len(clip.cast) == 2 and clip.speaker is not None:
+            curves = listen(rng, times, curves, speech_s, towards=1 if index == 0 else -1)
+        curves = act(rng, times, cast, curves)
+        per_character.append(poses_of(curves, mouth if speaking else None))
+    return list(zip(*per_character, strict=True))
+
+
+def motion_rng(story: Story, clip: Clip, index: int) -> np.random.Generator:
+    character = story.characters[clip.cast[index].character]
+    order = story.clips.index(clip)
+    return story_rng("motion", story.split, story.source, story.seed, character.voice_seed, order)
+
+
+def idle(rng: np.random.Generator, times: Curve, cast: Cast) -> Curves:
+    """Breathing, swaying, looking about and blinking, in a mood."""
+    mood = MOODS[cast.emotion]
+    strength = rng.uniform(0.8, 1.0)
+    energy = mood.liveliness * rng.uniform(0.7, 1.2)
+    breath = np.sin(2 * np.pi * (rng.uniform(0.22, 0.32) * times + rng.random()))
+    yaw = FACING_YAW[cast.facing] + rng.uniform(-0.06, 0.06)
+    head = np.stack(
+        [
+            yaw + 0.09 * energy * drift(rng, times, 1.8),
+            mood.pitch * strength + 0.07 * energy * drift(rng, times, 1.5) + 0.01 * breath,
+            mood.roll * strength * rng.choice([-1, 1]) + 0.08 * energy * drift(rng, times, 2.2),
+        ],
+        axis=1,
+    )
+    sway = np.stack([0.05 * energy * drift(rng, times, 3.0), 0.02 * breath], axis=1)
+    left, right = (resting_arm(rng, times) for _ in range(2))
+    return Curves(
+        blink=blinks(rng, times),
+        gaze=saccades(rng, times, cast.facing),
+        brow=mood.brow * strength + 0.05 * drift(rng, times, 1.2),
+        frown=mood.frown * strength + 0.04 * drift(rng, times, 1.5),
+        smile=mood.smile * strength + 0.05 * drift(rng, times, 1.7),
+        head=head,
+        sway=sway,
+        lean=0.12 * energy * drift(rng, times, 3.5),
+        left_arm=left,
+        right_arm=right,
+        shrug=np.full_like(times, mood.shrug * strength) + 0.05 * np.maximum(breath, 0),
+    )
+
+
+def resting_arm(rng: np.random.Generator, times: Curve) -> np.ndarray:
+    rest = [rng.uniform(0, 0.05), rng.uniform(-0.05, 0.15), rng.uniform(0.05, 0.3)]
+    return np.array(rest) + 0.02 * np.stack([drift(rng, times, 2.5) for _ in range(3)], axis=1)
+
+
+def drift(rng: np.random.Generator, times: Curve, period_s: float) -> Curve:
+    """A smooth aimless curve, about -1..1, that turns about every `period_s` seconds."""
+    rates = rng.uniform(0.5, 1.5, 3) / period_s
+    phases = rng.random(3)
+    weights = np.array([0.5, 0.35, 0.25])
+    waves = np.sin(2 * np.pi * (rates[:, None] * times + phases[:, None]))
+    return np.asarray(weights @ waves)
+
+
+def bump(times: Curve, centre_s: float, width_s: float) -> Curve:
+    """1 at `centre_s`, falling off smoothly to either side over `width_s`."""
+    return np.exp(-0.5 * ((times - centre_s) / width_s) ** 2)
+
+
+def hold(times: Curve, start_s: float, end_s: float, ease_s: float = 0.3) -> Curve:
+    """0 before `start_s` and after `end_s`, 1 between, easing in and out over `ease_s`."""
+    rise = np.clip((times - start_s) / ease_s, 0, 1)
+    fall = np.clip((end_s - times) / ease_s, 0, 1)
+    level = np.minimum(rise, fall)
+    return level * level * (3 - 2 * level)
+
+
+def blinks(rng: np.random.Generator, times: Curve) -> Curve:
+    """Blinks every 2-5 s: fast down, a moment closed, slower up."""
+    lids = np.zeros_like(times)
+    centre = rng.uniform(0.2, 3.0)
+    while centre < times[-1] + 0.2:
+        since = times - centre
+        down = np.clip(1 + (since + 0.02) / 0.07, 0, 1)
+        up = np.clip(1 - (since - 0.03) / 0.13, 0, 1)
+        lids = np.maximum(lids, np.minimum(down, up))
+        centre += rng.uniform(2.0, 5.0) if rng.random() < 0.9 else 0.35
+    return lids
+
+
+def saccades(rng: np.random.Generator, times: Curve, facing: str) -> np.ndarray:
+    """(T, 2) gaze that jumps between points; eyes facing the camera mostly meet it."""
+    gaze = np.zeros((len(times), 2))
+    ahead = {"camera": 0.0, "left": -0.25, "right": 0.25}[facing]
+    start = 0.0
+    while start < times[-1] + 0.1:
+        home = rng.random() < 0.65
+        spread = 0.06 if home else 0.4
+        point = [ahead + rng.normal(0, spread), rng.normal(0, spread * 0.6)]
+        gaze[times >= start] = np.clip(point, -0.8, 0.8)
+        start += rng.uniform(0.6, 2.2) if home else rng.uniform(0.25, 0.8)
+    return gaze
+
+
+def accent(
+    rng: np.random.Generator, times: Curve, cast: Cast, curves: Curves, stresses_s: Sequence[float]
+) -> Curves:
+    """Brow raises, head beats and hand beats on the stressed words of the speaker."""
+    energy = MOODS[cast.emotion].liveliness * rng.uniform(0.6, 1.2)
+    brow, pitch, roll, lift = (np.zeros_like(times) for _ in range(4))
+    for at in stresses_s:
+        kind, size, side = rng.random(3)
+        if kind < 0.45:
+            brow += (0.3 + 0.4 * size) * bump(times, at + 0.05, 0.11)
+        if 0.25 < kind < 0.8:
+            pitch -= (0.1 + 0.16 * size) * energy * bump(times, at + 0.08, 0.1)
+        if kind > 0.65:
+            roll += np.sign(side - 0.5) * (0.06 + 0.1 * size) * bump(times, at + 0.1, 0.25)
+        lift += (0.1 + 0.2 * size) * bump(times, at + 0.02, 0.16)
+    head = curves.head + np.stack([0.0 * pitch, pitch, roll], axis=1)
+    left, right = curves.left_arm, curves.right_arm
+    if rng.random() < 0.5:
+        # Talking with the hands: the forearms come up for the turn and beat with the words.
+        raised = np.stack([0.12 + lift, 0.1 + 0.3 * lift, 0.55 + 0 * lift], axis=1)
+        amount = energy * rng.uniform(0.4, 1.0, 2)
+        left, right = left + raised * amount[0], right + raised * amount[1]
+    brow = np.clip(curves.brow + brow, -1, 1)
+    return replace(curves, head=head, brow=brow, left_arm=left, right_arm=right)
+
+
+def listen(
+    rng: np.random.Generator,
+    times: Curve,
+    curves: Curves,
+    speech_s: tuple[float, float],
+    towards: int,
+) -> Curves:
+    """A listener glances at the speaker and nods now and then."""
+    start, end = speech_s
+    pitch = np.zeros_like(times)
+    at = start + rng.uniform(0.4, 1.2)
+    while at < end:
+        for beat in range(int(rng.integers(1, 4))):
+            pitch -= rng.uniform(0.12, 0.22) * bump(times, at + 0.32 * beat, 0.09)
+        at += rng.uniform(1.2, 2.8)
+    attention = hold(times, start, end + 0.4, 0.35) * rng.uniform(0.1, 0.3)
+    head = curves.head + np.stack([towards * attention, pitch, 0 * pitch], axis=1)
+    gaze = curves.gaze + np.stack([towards * attention, 0 * pitch], axis=1)
+    return replace(curves, head=head, gaze=np.clip(gaze, -1, 1))
+
+
+def act(rng: np.random.Generator, times: Curve, cast: Cast, curves: Curves) -> Curves:
+    """The cast's action, over most of the clip, so that a short crop of it still shows it."""
+    if cast.action == "none":
+        return curves
+    length = times[-1]
+    start = rng.uniform(0.02, 0.15) * length
+    amount = hold(times, start, length * rng.uniform(0.9, 1.1))
+    beat = np.sin(2 * np.pi * (times - start) * rng.uniform(1.6, 2.2))
+    size = rng.uniform(0.85, 1.15)
+    return ACTS[cast.action](curves, amount, beat * size, rng.random() < 0.5)
+
+
+def nod(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+    pitch = amount * (0.28 * beat - 0.05)
+    return replace(curves, head=curves.head + np.stack([0 * pitch, pitch, 0 * pitch], axis=1))
+
+
+def shake_head(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+    yaw = amount * 0.3 * beat
+    return replace(curves, head=curves.head + np.stack([yaw, 0 * yaw, 0 * yaw], axis=1))
+
+
+def wave(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
+    return one_arm(curves, amount, on_left, "open", 0.9, 0.55 + 0.4 * beat, 0.5 + 0.1 * beat)
+
+
+def raise_hand(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
+    return one_arm(curves, amount, on_left, "open", 1.0 + 0.02 * beat, 0.3, 0.3)
+
+
+def point(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
+    return one_arm(curves, amount, on_left, "point", 0.6 + 0.06 * beat, 0.9, 0.15)
+
+
+def hands_together(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+    for left in (True, False):
+        curves = one_arm(curves, amount, left, "fist", 0.3 + 0.04 * beat, -0.75, 0.85)
+    return curves
+
+
+def shrug(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+    # A shrug held for seconds looks odd: it comes and goes, about every two seconds.
+    index = np.arange(len(beat))
+    level = amount * np.clip(0.5 + 0.8 * np.interp(index / 4, index, beat), 0, 1)
+    for left in (True, False):
+        curves = one_arm(curves, level, left, "open", 0.3, 0.7, 0.75)
+    return replace(curves, shrug=curves.shrug + 0.9 * level)
+
+
+ACTS: dict[str, Callable[[Curves, Curve, Curve, bool], Curves]] = {
+    "nod": nod,
+    "shake head": shake_head,
+    "wave": wave,
+    "raise hand": raise_hand,
+    "point": point,
+    "hands together": hands_together,
+    "shrug": shrug,
+}
+
+
+def one_arm(
+    curves: Curves,
+    amount: Curve,
+    on_left: bool,
+    hand: str,
+    lift: Curve | float,
+    reach: Curve | float,
+    bend: Curve | float,
+) -> Curves:
+    """Bring one arm by `amount` from what it does to lift, reach and bend."""
+    goal = np.stack([np.broadcast_to(v, amount.shape) for v in (lift, reach, bend)], axis=1)
+    arm = curves.left_arm if on_left else curves.right_arm
+    arm = arm + amount[:, None] * (goal - arm)
+    hands = (hand, curves.hands[1]) if on_left else (curves.hands[0], hand)
+    if on_left:
+        return replace(curves, left_arm=arm, hands=hands)
+    return replace(curves, right_arm=arm, hands=hands)
+
+
+def poses_of(curves: Curves, mouth: np.ndarray | None) -> list[Pose]:
+    head = np.clip(curves.head, -1, 1).tolist()
+    gaze, sway = curves.gaze.tolist(), curves.sway.tolist()
+    mouths = [STILL] * len(head) if mouth is None else [tuple(m) for m in mouth.tolist()]
+    faces = [np.clip(c, -1, 1).tolist() for c in (curves.brow, curves.frown, curves.smile)]
+    blink, lean = curves.blink.tolist(), curves.lean.tolist()
+    lifted = np.clip(curves.shrug, 0, 1).tolist()
+    low, high = np.array([0.0, -1.0, 0.0]), np.ones(3)
+    left = np.clip(curves.left_arm, low, high).tolist()
+    right = np.clip(curves.right_arm, low, high).tolist()
+    return [
+        Pose(
+            mouth=mouths[t],
+            blink=blink[t],
+            gaze=tuple(gaze[t]),
+            brow=faces[0][t],
+            frown=faces[1][t],
+            smile=faces[2][t],
+            head=tuple(head[t]),
+            sway=tuple(sway[t]),
+            lean=lean[t],
+            left_arm=Arm(*left[t], hand=curves.hands[0]),
+            right_arm=Arm(*right[t], hand=curves.hands[1]),
+            shrug=lifted[t],
+        )
+        for t in range(len(head))
+    ]
+
+
+def clip_views(story: Story, clip: Clip, num_frames: int) -> list[View]:
+    """The camera in every frame of a clip: it moves evenly from the first to the last."""
+    rng = story_rng("camera", story.split, story.source, story.seed, story.clips.index(clip))
+    size = rng.uniform(0.75, 1.25)
+    along = np.linspace(0.0, 1.0, num_frames)
+    along = 0.8 * along + 0.2 * along * along * (3 - 2 * along)
+    if clip.camera == "zoom in":
+        return [View(zoom=1.0 + 0.24 * size * float(a)) for a in along]
+    if clip.camera == "zoom out":
+        return [View(zoom=1.0 + 0.24 * size * float(1 - a)) for a in along]
+    if clip.camera in ("pan left", "pan right"):
+        way = 1 if clip.camera == "pan right" else -1
+        return [View(zoom=1.06, pan=(way * 0.2 * size * float(a - 0.5), 0.0)) for a in along]
+    return [View()] * num_frames
