@@ -1,0 +1,106 @@
+"""RMSNorm, rotary positions, and attention of tokens among themselves and to text: the DiT's common parts.
+
+Dimension letters: B batch, F latent frames, P tokens of one latent frame (h w / patch^2), L text tokens,
+D width, N heads, K head width (D = N K), T positions of a rotary table.
+"""
+
+import torch
+import torch.nn.functional as nnf
+from einops import rearrange
+from torch import Tensor, nn
+
+EPS = 1e-6
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """x / sqrt(mean(x^2)) over the last axis, computed in float32 and returned in x's dtype."""
+    return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + EPS).to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm with one learned weight for each channel."""
+
+    def __init__(self, shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x) * self.weight.to(x.dtype)
+
+
+def rotary_angles(positions: Tensor, head_width: int, theta: float) -> Tensor:
+    """Angles (T..., K/2) of the rotary embedding for positions (T...), K = head_width."""
+    exponent = torch.arange(0, head_width, 2, device=positions.device) / head_width
+    return positions.float()[..., None] * theta**-exponent
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn the pairs (x[k], x[k + K/2]) of the last axis by angles, broadcast against (..., K/2)."""
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def video_angles(frames: int, rows: int, cols: int, head_width: int, theta: float) -> Tensor:
+    """3-D rotary angles (F h w, K/2): each pair of channels belongs to time, row or column.
+
+    Rows and columns take a third of the pairs each (rounded down), time the rest, as in Wan.
+    """
+    spatial = 2 * (head_width // 6)
+    axes = (
+        (torch.arange(frames), head_width - 2 * spatial, "F K -> F 1 1 K"),
+        (torch.arange(rows), spatial, "h K -> 1 h 1 K"),
+        (torch.arange(cols), spatial, "w K -> 1 1 w K"),
+    )
+    angles = [rearrange(rotary_angles(at, width, theta), shape) for at, width, shape in axes]
+    grid = [angle.expand(frames, rows, cols, -1) for angle in angles]
+    return rearrange(torch.cat(grid, dim=-1), "F h w K -> (F h w) K")
+
+
+class SelfAttention(nn.Module):
+    """Attention among all video tokens of a sample, with per-head RMSNorm of queries and keys and 3-D RoPE."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.query_key_norm = RMSNorm((2, 1, width // heads))
+        self.output = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        """x (B, F, P, D), angles (F P, K/2) -> (B, F, P, D)."""
+        frames = x.shape[1]
+        qkv = rearrange(
+            self.query_key_value(x), "B F P (three N K) -> B (F P) three N K", three=3, N=self.heads
+        )
+        query_key, value = qkv.split((2, 1), dim=2)
+        query_key = rotate(self.query_key_norm(query_key), angles[:, None, None])
+        query, key = rearrange(query_key, "B T two N K -> two B N T K")
+        value = rearrange(value, "B T 1 N K -> B N T K")
+        attended = nnf.scaled_dot_product_attention(query, key, value)
+        return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
+
+
+class TextAttention(nn.Module):
+    """Cross-attention from video tokens to the text tokens of all streams."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
+        """x (B, F, P, D), text (B, L, D), mask (B, 1, 1, L) added to the logits -> (B, F, P, D)."""
+        frames = x.shape[1]
+        query = rearrange(self.query(x), "B F P (N K) -> B N (F P) K", N=self.heads)
+        key, value = rearrange(
+            self.key_value(text), "B L (two N K) -> two B N L K", two=2, N=self.heads
+        )
+        attended = nnf.scaled_dot_product_attention(
+            self.query_norm(query), self.key_norm(key), value, attn_mask=mask
+        )
+        return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))

@@ -1,0 +1,115 @@
+"""MoChaConfig, the shape of the transformer, and its named presets: toon, mocha_4b, mocha_30b."""
+
+import difflib
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from openmocha.models.speech_attention import SpeechMode
+
+# Three text encoders, 256 tokens each (the paper names none; these are the widths of UL2, ByT5 and MetaCLIP,
+# which Movie Gen uses).
+TEXT_WIDTHS = (4096, 1472, 1280)
+
+
+@dataclass(frozen=True)
+class MoChaConfig:
+    """Shape of the network. Raises ValueError where the numbers do not fit together."""
+
+    layers: int
+    width: int
+    ffn: int
+    heads: int
+    text_widths: tuple[int, ...]
+    speech_layers: int
+    speech_width: int
+    speech_hidden: int = 512
+    speech_stack: int = 5  # neighbours on either side in the projector
+    speech_attention: SpeechMode | Literal["none"] = "window"
+    window_left: int = 1
+    window_right: int = 1
+    frames_per_latent: int = 4  # r
+    max_speech_tokens: int = 512  # length of the table of "global+learnable"
+    latent_channels: int = 16
+    patch: int = 2
+    sigma_width: int = 256  # width of the noise level's embedding
+    rope_theta: float = 10000.0
+    modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text_widths", tuple(self.text_widths))
+        modes = (*get_args(SpeechMode), "none")
+        if self.speech_attention not in modes:
+            raise ValueError(
+                f"speech_attention is {self.speech_attention!r}; choose one of {', '.join(modes)}"
+            )
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(
+                f"width {self.width} over {self.heads} heads: heads must divide width into even parts"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "MoChaConfig":
+        """Build from JSON values; unknown names raise ValueError with the nearest known one."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+                raise ValueError(f"unknown setting {name!r} in the transformer's config{hint}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"the transformer's config is incomplete: {error}") from error
+
+    @property
+    def modulation_rows(self) -> int:
+        """(shift, scale, gate) of self-attention and FFN, and (shift, scale) of both cross-attentions if asked."""
+        return 10 if self.modulate_cross_attention else 6
+
+
+def toon() -> MoChaConfig:
+    """The embedded model: MiniLM text, a Wav2Vec2 of 6 layers x 128, latents of 16 channels."""
+    return MoChaConfig(
+        layers=8,
+        width=256,
+        ffn=704,
+        heads=4,
+        text_widths=(384,),
+        speech_layers=6,
+        speech_width=128,
+        speech_hidden=256,
+        # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
+        rope_theta=100.0,
+    )
+
+
+def mocha_4b() -> MoChaConfig:
+    """About 4B with speech. The paper gives no shape for its 4B model; this one is ours (PAPER.md)."""
+    return MoChaConfig(
+        layers=30,
+        width=2560,
+        ffn=6912,
+        heads=20,
+        text_widths=TEXT_WIDTHS,
+        speech_layers=12,
+        speech_width=768,
+    )
+
+
+def mocha_30b() -> MoChaConfig:
+    """The paper's DiT-30B: 29.0B without speech attention, 36.2B with it."""
+    return MoChaConfig(
+        layers=48,
+        width=6144,
+        ffn=16384,
+        heads=48,
+        text_widths=TEXT_WIDTHS,
+        speech_layers=12,
+        speech_width=768,
+    )
+
+
+def with_settings(config: MoChaConfig, **settings: Any) -> MoChaConfig:
+    """config with some settings changed; unknown names raise ValueError."""
+    MoChaConfig.from_dict({**asdict(config), **settings})
+    return replace(config, **settings)

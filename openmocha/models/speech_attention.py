@@ -1,0 +1,196 @@
+"""Speech to video: which speech tokens a latent frame sees, the projector, and the cross-attention (paper eq. 4).
+
+speech_tokens (B, S, layers, width) -> SpeechProjector -> (B, S, D) -> SpeechAttention, in every block.
+One speech token stands for one video frame; a latent frame stands for r of them. In window mode each token
+is projected to key and value once, and the W keys and values of each latent frame are then gathered, so
+cost grows with F W and no mask or copy of size (video tokens x speech tokens) exists.
+
+Dimension letters: B batch, F latent frames, P tokens of one latent frame, S speech tokens (video frames),
+W speech window, D width, N heads, K head width (D = N K).
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as nnf
+from einops import rearrange
+from torch import Tensor, nn
+
+from openmocha.models.attention import RMSNorm, rotary_angles, rotate
+
+# The paper's attention, and the alternatives of its ablation ("global" = no positions at all).
+SpeechMode = Literal[
+    "window", "window+rope", "global", "global+rope", "global+sinusoidal", "global+learnable"
+]
+
+
+def uniform_windows(
+    num_latent_frames: int, frames_per_latent: int = 4, left: int = 1, right: int = 1
+) -> Tensor:
+    """Speech tokens seen by each latent frame of a uniform VAE: (F, W) int64, W = r + left + right.
+
+    Latent frame i (0-based) stands for frames i r .. (i + 1) r - 1 and sees `left` tokens before and
+    `right` after them. At both ends the window is shifted inward (figure 3), so that every latent
+    frame has exactly W tokens; a film shorter than that is seen whole. Eq. 4 as printed is left = 2.
+
+    Raises ValueError on a negative padding or no frames.
+
+    >>> uniform_windows(3).tolist()
+    [[0, 1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8], [6, 7, 8, 9, 10, 11]]
+    """
+    _check_window(num_latent_frames, frames_per_latent, left, right)
+    num_tokens = num_latent_frames * frames_per_latent
+    width = min(frames_per_latent + left + right, num_tokens)
+    first = torch.arange(num_latent_frames) * frames_per_latent - left
+    return first.clamp(0, num_tokens - width)[:, None] + torch.arange(width)
+
+
+def causal_windows(
+    num_latent_frames: int, frames_per_latent: int = 4, left: int = 1, right: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Windows for a causal VAE (1 + 4k frames -> 1 + k latents): index and mask, both (F, W).
+
+    Latent frame 0 stands for frame 0 alone, latent frame i >= 1 for frames r i - r + 1 .. r i. The span and
+    the padding are clipped at both ends of the film; the mask is False where no token is.
+    """
+    _check_window(num_latent_frames, frames_per_latent, left, right)
+    num_tokens = 1 + (num_latent_frames - 1) * frames_per_latent
+    last = torch.arange(num_latent_frames) * frames_per_latent
+    first = (last - frames_per_latent + 1).clamp(min=0)
+    index = (first - left)[:, None] + torch.arange(frames_per_latent + left + right)
+    mask = (index >= 0) & (index <= (last + right)[:, None]) & (index < num_tokens)
+    return index.clamp(0, num_tokens - 1), mask
+
+
+def _check_window(num_latent_frames: int, frames_per_latent: int, left: int, right: int) -> None:
+    if num_latent_frames < 1 or frames_per_latent < 1:
+        raise ValueError(
+            f"{num_latent_frames} latent frames of {frames_per_latent} frames; both must be at least 1"
+        )
+    if left < 0 or right < 0:
+        raise ValueError(f"window padding is (left {left}, right {right}); neither may be negative")
+
+
+def stack_neighbours(tokens: Tensor, reach: int) -> Tensor:
+    """Concatenate every token with its `reach` neighbours on both sides: (B, S, D) -> (B, S, (2 reach + 1) D).
+
+    Order: tokens s - reach .. s + reach. The first and the last token stand in for what lies beyond them.
+    """
+    num_tokens = tokens.shape[1]
+    offsets = torch.arange(-reach, reach + 1, device=tokens.device)
+    index = torch.arange(num_tokens, device=tokens.device)[:, None] + offsets
+    return rearrange(tokens[:, index.clamp(0, num_tokens - 1)], "B S A D -> B S (A D)")
+
+
+class SpeechProjector(nn.Module):
+    """Two-layer MLP over all Wav2Vec2 layers of 2 `stack` + 1 neighbouring frames."""
+
+    def __init__(self, layers: int, speech_width: int, stack: int, hidden: int, width: int) -> None:
+        super().__init__()
+        self.stack = stack
+        self.hidden = nn.Linear((2 * stack + 1) * layers * speech_width, hidden)
+        self.output = nn.Linear(hidden, width)
+
+    def forward(self, speech_tokens: Tensor) -> Tensor:
+        """speech_tokens (B, S, layers, speech_width) -> (B, S, D). No speech is zeros here (PAPER.md, Training)."""
+        tokens = rearrange(speech_tokens, "B S layers width -> B S (layers width)")
+        return self.output(nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack))))
+
+
+def window_attention(
+    query: Tensor, key_value: Tensor, windows: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """The core of windowed attention: every latent frame attends to its own W speech tokens (eq. 4).
+
+    query (B, F, P, N, K); key_value (B, S, 2, N, K); windows (F, W) or (B, F, W), rows of S;
+    mask as windows, True where a token is. Returns (B, F, P, N, K).
+    """
+    batch, frames, _, heads, head_width = query.shape
+    start = torch.arange(batch, device=windows.device) * key_value.shape[1]
+    rows = rearrange(windows + start[:, None, None], "B F W -> (B F) W")
+    # An embedding look-up is a gather of rows whose backward is as fast; that of indexing is not.
+    gathered = nnf.embedding(rows, rearrange(key_value, "B S two N K -> (B S) (two N K)"))
+    key, value = rearrange(gathered, "A W (two N K) -> two A N W K", two=2, N=heads, K=head_width)
+    if mask is not None:
+        mask = rearrange(mask.expand(batch, -1, -1), "B F W -> (B F) 1 1 W")
+    query = rearrange(query, "B F P N K -> (B F) N P K")
+    attended = nnf.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return rearrange(attended, "(B F) N P K -> B F P N K", F=frames)
+
+
+def global_attention(query: Tensor, key_value: Tensor) -> Tensor:
+    """Every video token attends to all S speech tokens; shapes as in window_attention."""
+    frames = query.shape[1]
+    key, value = rearrange(key_value, "B S two N K -> two B N S K")
+    query = rearrange(query, "B F P N K -> B N (F P) K")
+    attended = nnf.scaled_dot_product_attention(query, key, value)
+    return rearrange(attended, "B N (F P) K -> B F P N K", F=frames)
+
+
+def window_times(windows: Tensor, mask: Tensor | None) -> Tensor:
+    """Where a latent frame stands among the speech tokens: the mean of its window, (F,) or (B, F) float32."""
+    weight = torch.ones_like(windows) if mask is None else mask.expand(windows.shape)
+    return (windows * weight).sum(-1) / weight.sum(-1)
+
+
+def sinusoid(positions: Tensor, width: int) -> Tensor:
+    """Sinusoidal position embedding (..., width) of positions (...), which need not be whole numbers."""
+    angles = rotary_angles(positions, width, theta=10000.0)
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+class SpeechAttention(nn.Module):
+    """Cross-attention from video tokens to speech tokens; its output starts at exactly zero."""
+
+    def __init__(
+        self, width: int, heads: int, mode: SpeechMode, max_speech_tokens: int = 512
+    ) -> None:
+        super().__init__()
+        self.heads, self.mode, self.head_width = heads, mode, width // heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.query_norm = RMSNorm(self.head_width)
+        self.key_norm = RMSNorm(self.head_width)
+        self.output = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.output.weight)
+        if mode == "global+learnable":
+            self.positions = nn.Parameter(0.02 * torch.randn(max_speech_tokens, width))
+
+    def forward(
+        self, x: Tensor, speech: Tensor, windows: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """x (B, F, P, D), speech (B, S, D), windows and mask (F, W) or (B, F, W) -> (B, F, P, D).
+
+        The global modes use windows only to know when a latent frame is.
+        """
+        frame_at = window_times(windows, mask).expand(x.shape[0], x.shape[1])
+        token_at = torch.arange(speech.shape[1], device=x.device)
+        x, speech = self._add_positions(x, frame_at), self._add_positions(speech, token_at)
+        query = self.query_norm(rearrange(self.query(x), "B F P (N K) -> B F P N K", N=self.heads))
+        key_value = rearrange(
+            self.key_value(speech), "B S (two N K) -> B S two N K", two=2, N=self.heads
+        )
+        key, value = key_value.unbind(2)
+        key = self.key_norm(key)
+        if self.mode.endswith("rope"):
+            theta = 10000.0
+            query = rotate(query, rotary_angles(frame_at, self.head_width, theta)[:, :, None, None])
+            key = rotate(key, rotary_angles(token_at, self.head_width, theta)[:, None])
+        key_value = torch.stack((key, value), dim=2)
+        if self.mode.startswith("window"):
+            attended = window_attention(query, key_value, windows, mask)
+        else:
+            attended = global_attention(query, key_value)
+        return self.output(rearrange(attended, "B F P N K -> B F P (N K)"))
+
+    def _add_positions(self, x: Tensor, at: Tensor) -> Tensor:
+        """x (B, A, ..., D) plus the embedding of its positions at (A,) or (B, A), in the modes that have one."""
+        if self.mode == "global+sinusoidal":
+            embedding = sinusoid(at, x.shape[-1])
+        elif self.mode == "global+learnable":
+            embedding = self.positions[at.round().long().clamp(0, len(self.positions) - 1)]
+        else:
+            return x
+        while embedding.ndim < x.ndim and at.ndim == 2:
+            embedding = embedding[:, :, None]
+        return x + embedding.to(x.dtype)
