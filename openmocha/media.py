@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -44,8 +44,8 @@ class Film(NamedTuple):
 def load_speech(path: str | os.PathLike[str]) -> Speech:
     """The sound of any audio or video file as 16 kHz mono float32, channels averaged.
 
-    Raises FileNotFoundError if there is no such file, and ValueError if it is no media file, has no
-    sound, cannot be decoded to its end, is shorter than 0.2 s, or holds samples that are no numbers.
+    Raises FileNotFoundError if there is no such file; ValueError if it is no media file, has no
+    sound, cannot be decoded to its end, is shorter than 0.2 s, or holds NaN or infinite samples.
     """
     speech = _decode_speech(_existing_file(path, "speech"))
     check_speech(speech, f"speech file {path}")
@@ -69,6 +69,13 @@ def check_speech(speech: Speech, name: str = "speech") -> None:
             f"{name} holds {len(bad)} samples that are not numbers (NaN or infinite), the first at "
             f"{bad[0] / SPEECH_RATE_HZ:.2f} s; export the recording again"
         )
+
+
+def join_speeches(speeches: Sequence[Speech], gap_s: float = 0.2) -> Speech:
+    """Speeches one after the other with a pause between them: nobody talks over another."""
+    gap = np.zeros(round(gap_s * SPEECH_RATE_HZ), np.float32)
+    pieces = [piece for speech in speeches for piece in (gap, speech)]
+    return np.concatenate(pieces[1:])
 
 
 def is_silent(speech: Speech) -> bool:
