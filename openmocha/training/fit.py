@@ -1,7 +1,7 @@
 """The small training loop shared by the component networks: VAE, speech encoder, judge.
 
-batches -> loss -> AdamW step -> EMA -> JSONL log -> checkpoint. The diffusion transformer has a loop
-of its own (train.py), because it adds stages, ranks and exact resume; these networks train for
+batches -> loss -> AdamW step -> EMA -> JSONL log -> checkpoint. The diffusion transformer has a
+loop of its own (train.py), because it adds stages, ranks and exact resume; these networks train for
 minutes and resume from the last checkpoint with a new stream of batches.
 """
 
