@@ -42,7 +42,7 @@ MOODS = {
 
 @dataclass(frozen=True)
 class Curves:
-    """The moving parts of one character over a clip: each (T,), arms (T, 3) as lift, reach, bend."""
+    """What moves of one character over a clip: each (T,); arms (T, 3) as lift, reach, bend."""
 
     blink: Curve
     gaze: np.ndarray  # (T, 2)
