@@ -1,0 +1,271 @@
+"""Records to batches: which film, which crop, which condition, all a function of (seed, stage, step).
+
+    manifest -> pools (source, length, size) -> Grain mix by shares -> samples -> Batch
+
+Nothing is remembered between batches, so training resumes from one integer, the step. Ranks take every
+world-th sample of the same global batch.
+
+Dimension letters: B batch, C latent channels, F latent frames, h w latent rows/cols, L text tokens,
+S speech tokens of the slice, W speech window, T video frames of the whole film.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openmocha.models.speech_attention import uniform_windows
+from openmocha.training.parallel import Ranks
+from openmocha.training.shards import (
+    finished_shards,
+    read_empty_prompt,
+    read_manifest,
+    read_record,
+    record_path,
+)
+from openmocha.training.stages import Crop, Stage, crop_order
+
+Array = np.ndarray[Any, Any]
+
+# Speech tokens beside a crop's own: one more that its windows see, and five that the projector stacks.
+SPEECH_MARGIN = 6
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """How often a sample loses a condition, so that guidance has something to steer away from."""
+
+    text: float = 0.1
+    speech: float = 0.1
+    both: float = 0.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One crop of one film with its conditions."""
+
+    latents: Array  # (C, F, h, w)
+    mouth_cells: Array  # (F, h, w)
+    text: Array  # (L, D)
+    speech: Array | None  # (S, layers, width); None = no speech
+    windows: Array  # (F, W) rows of the slice
+    seed: int  # of the sample's noise
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rank trains on in one step. Without any speech in it, `speech` is None."""
+
+    latents: Tensor  # (B, C, F, h, w) float32
+    mouth_cells: Tensor  # (B, F, h, w) float32
+    text: list[tuple[Tensor, Tensor]]  # [((B, L, D), (B, L) bool)]
+    speech: Tensor | None  # (B, S, layers, width) float32
+    speech_windows: Tensor  # (B, F, W) int64
+    seeds: tuple[int, ...]
+
+
+class Records:
+    """All finished shards of a folder (or those named), read at random."""
+
+    def __init__(self, folder: Path, shards: Sequence[str] | None = None) -> None:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        self.shards = tuple(finished_shards(folder) if shards is None else shards)
+        table = read_manifest(folder, self.shards)
+        columns = ("source", "height", "width", "crops", "latent_frames", "num_frames")
+        self.rows = {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
+        self.empty_prompt = read_empty_prompt(folder)
+        self.files = ArrayRecordDataSource([str(record_path(folder / s)) for s in self.shards])
+        assert len(self.files) == len(table), "a manifest disagrees with its shard"
+
+    def read(self, index: int) -> dict[str, Array]:
+        """The tensors of record `index` (module shards)."""
+        return read_record(self.files[index])
+
+    def pool(self, source: str, crop: Crop) -> Array:
+        """All (record, crop, first latent frame within it) of a source that serve `crop`: int32 (n, 3).
+
+        A longer stored crop serves as several short ones, side by side.
+        Raises ValueError where there is none.
+        """
+        rows = self.rows
+        fits = (rows["source"] == source) & (rows["latent_frames"] >= crop.latent_frames)
+        fits &= (rows["height"] == crop.height) & (rows["width"] == crop.width)
+        items = [
+            (record, k, part * crop.latent_frames)
+            for record in np.flatnonzero(fits)
+            for k in range(rows["crops"][record])
+            for part in range(rows["latent_frames"][record] // crop.latent_frames)
+        ]
+        if not items:
+            raise ValueError(
+                f"no {source!r} films of {crop.latent_frames} or more latent frames at "
+                f"{crop.width}x{crop.height} in the {len(self.shards)} finished shards; "
+                "write such shards, or leave the source out of the stage"
+            )
+        return np.array(items, np.int32)
+
+
+class Batches:
+    """The batches of one stage for one rank; batches[step] depends on nothing but (seed, stage, step).
+
+    Sources keep their shares exactly: within each batch where its size allows, else over a few batches.
+    Every film of a source comes once before any comes twice, in another order each time.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        stage: Stage,
+        stage_index: int,
+        seed: int,
+        dropout: Dropout,
+        ranks: Ranks,
+    ) -> None:
+        import grain
+
+        for crop in stage.crops:
+            if crop.batch_size % ranks.world:
+                raise ValueError(
+                    f"stage {stage.name!r}: a batch of {crop.batch_size} cannot be shared "
+                    f"equally by {ranks.world} ranks"
+                )
+        self.records, self.stage, self.ranks, self.dropout = records, stage, ranks, dropout
+        self.order = crop_order(stage.crops)
+        self.seed, self.stage_index = seed, stage_index
+        self.mixes = []
+        for crop_index, crop in enumerate(stage.crops):
+            pools = [
+                grain.MapDataset.source(records.pool(source, crop))
+                .seed(derived_seed(seed, stage_index, crop_index, source_index))
+                .shuffle()
+                .repeat()
+                for source_index, source in enumerate(stage.shares)
+            ]
+            self.mixes.append(grain.MapDataset.mix(pools, weights=list(stage.shares.values())))
+
+    def __len__(self) -> int:
+        return self.stage.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        cycles, place = divmod(step, len(self.order))
+        crop_index = self.order[place]
+        before = cycles * self.order.count(crop_index) + self.order[:place].count(crop_index)
+        crop = self.stage.crops[crop_index]
+        first = before * crop.batch_size
+        numbers = range(first + self.ranks.rank, first + crop.batch_size, self.ranks.world)
+        return collate([self.sample(crop_index, number) for number in numbers])
+
+    def sample(self, crop_index: int, number: int) -> Sample:
+        """Sample `number` of all that the stage draws with one of its crops."""
+        record_index, k, first = (int(i) for i in self.mixes[crop_index][number])
+        seed = derived_seed(self.seed, self.stage_index, crop_index, number)
+        record = self.records.read(record_index)
+        drop_text, drop_speech = drop_conditions(np.random.default_rng(seed), self.dropout)
+        return cut(
+            record,
+            k,
+            first,
+            self.stage.crops[crop_index].latent_frames,
+            text=self.records.empty_prompt if drop_text else record["text_tokens"],
+            with_speech=not drop_speech,
+            num_frames=int(self.records.rows["num_frames"][record_index]),
+            seed=seed,
+        )
+
+
+def cut(
+    record: dict[str, Array],
+    k: int,
+    first: int,
+    latent_frames: int,
+    *,
+    text: Array,
+    with_speech: bool,
+    num_frames: int,
+    seed: int,
+) -> Sample:
+    """Latent frames first .. first + latent_frames of the k-th crop of a record, with their speech."""
+    part = slice(first, first + latent_frames)
+    start = int(record["start"][k]) + first
+    speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames)
+    speech = record.get("speech_tokens") if with_speech else None
+    return Sample(
+        latents=record["latents"][k][:, part],
+        mouth_cells=record["mouth_cells"][k][part],
+        text=text,
+        speech=None if speech is None else speech[speech_start : speech_start + num_tokens],
+        windows=windows,
+        seed=seed,
+    )
+
+
+def speech_slice(start: int, latent_frames: int, num_frames: int) -> tuple[int, int, Array]:
+    """Which speech tokens a crop needs: (first token, how many, windows (F, W) into them).
+
+    `start` is the crop's first latent frame in a film of `num_frames`. The slice holds everything
+    that the crop's windows and the projector's stack reach, so a crop hears exactly what the same latent
+    frames hear in the whole film; at the film's ends it is shifted inward, as the windows are.
+    """
+    windows = uniform_windows(num_frames // 4)[start : start + latent_frames].numpy()
+    num_tokens = min(num_frames, 4 * latent_frames + 2 * SPEECH_MARGIN)
+    first = min(max(0, 4 * start - SPEECH_MARGIN), num_frames - num_tokens)
+    return first, num_tokens, windows - first
+
+
+def drop_conditions(rng: np.random.Generator, dropout: Dropout) -> tuple[bool, bool]:
+    """Whether a sample loses its text and its speech. Three exclusive cases: text, speech, both."""
+    draw = rng.random()
+    both = draw < dropout.both
+    text = draw < dropout.both + dropout.text
+    return text, both or (not text and draw < dropout.both + dropout.text + dropout.speech)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples; captions are padded to the longest, missing speech is zeros."""
+    lengths = [len(sample.text) for sample in samples]
+    text = np.zeros((len(samples), max(lengths), samples[0].text.shape[1]), np.float32)
+    for row, sample in zip(text, samples, strict=True):
+        row[: len(sample.text)] = sample.text
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    return Batch(
+        latents=torch.from_numpy(np.stack([s.latents for s in samples]).astype(np.float32)),
+        mouth_cells=torch.from_numpy(np.stack([s.mouth_cells for s in samples])).float(),
+        text=[(torch.from_numpy(text), torch.from_numpy(mask))],
+        speech=_stack_speech([s.speech for s in samples]),
+        speech_windows=torch.from_numpy(np.stack([s.windows for s in samples])),
+        seeds=tuple(s.seed for s in samples),
+    )
+
+
+def _stack_speech(speech: Sequence[Array | None]) -> Tensor | None:
+    given = next((tokens for tokens in speech if tokens is not None), None)
+    if given is None:
+        return None
+    stacked = np.zeros((len(speech), *given.shape), np.float32)
+    for row, tokens in zip(stacked, speech, strict=True):
+        if tokens is not None:
+            row[:] = tokens
+    return torch.from_numpy(stacked)
+
+
+def derived_seed(*numbers: int) -> int:
+    """A 63-bit seed that depends on all of `numbers`."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def prefetch(batches: Batches, first_step: int, num_threads: int = 2) -> Iterator[Batch]:
+    """Batches from `first_step` on, in order, made by threads while the model computes.
+
+    Threads, not processes: the records sit in the page cache, and forking beside torch's threads
+    can hang.
+    """
+    import grain
+
+    dataset = grain.MapDataset.source(batches)[first_step:]
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+    return iter(dataset.to_iter_dataset(options))

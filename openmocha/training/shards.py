@@ -1,0 +1,217 @@
+"""Shards: what the transformer trains on, computed once.
+
+    TrainingClip (pixels, speech, caption) --encode_clips--> records --write_shard--> *.array_record + *.parquet
+
+A record is the safetensors bytes of one film; a shard is an ArrayRecord file of records with a Parquet manifest beside it,
+one row per record. The manifest is renamed into place last: a shard without one is not there.
+A record does not know where its film came from, toon or curated video.
+
+Dimension letters: K crops of one film, F latent frames of a crop, C latent channels, h w latent rows/cols,
+T video frames of the whole film, L text tokens.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors.numpy import load, save
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """One film, before its features are computed.
+
+    crops: uint8 (K, 4 F, H, W, 3), the pixels of K crops; starts: (K,) first latent frame of each.
+    speech: float32 (samples,) 16 kHz, that of the whole film of `num_frames`, or None.
+    mouth_cells: uint8 (K, F, h, w), 1 where a mouth is.
+    """
+
+    source: str
+    seed: int
+    caption: str
+    num_frames: int
+    crops: np.ndarray[Any, Any]
+    starts: Sequence[int]
+    speech: np.ndarray[Any, Any] | None
+    mouth_cells: np.ndarray[Any, Any]
+
+
+class VideoEncoder(Protocol):
+    def encode(self, video: Tensor) -> Tensor: ...
+
+
+class SpeechTokens(Protocol):
+    def encode(self, speech: Any, num_frames: int) -> Tensor: ...
+
+
+class TextTokens(Protocol):
+    def encode(self, prompts: list[str]) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The three frozen networks whose outputs are stored."""
+
+    vae: VideoEncoder
+    speech: SpeechTokens
+    text: TextTokens
+
+
+@torch.inference_mode()
+def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[bytes]:
+    """Records of `clips`, one each: see the module docstring. Text is encoded for all of them at once."""
+    tokens, mask = encoders.text.encode([clip.caption for clip in clips])
+    records = []
+    for clip, clip_tokens, clip_mask in zip(clips, tokens, mask, strict=True):
+        tensors = {
+            "latents": encode_crops(clip.crops, encoders.vae),
+            "start": np.asarray(clip.starts, np.int32),
+            "mouth_cells": clip.mouth_cells.astype(np.uint8),
+            "text_tokens": clip_tokens[clip_mask].float().numpy().astype(np.float16),
+        }
+        if clip.speech is not None:
+            speech_tokens = encoders.speech.encode(clip.speech, clip.num_frames)
+            tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
+        records.append(save(tensors))
+    return records
+
+
+def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:
+    """Pixels uint8 (K, 4 F, H, W, 3) -> latents float16 (K, C, F, h, w)."""
+    video = rearrange(torch.from_numpy(crops), "K T H W c -> K T c H W").float() / 127.5 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = vae.encode(video)
+    return latents.float().numpy().astype(np.float16)
+
+
+def read_record(record: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of one record, by name."""
+    return dict(load(record))
+
+
+def write_shard(
+    path: Path, clips: Iterable[TrainingClip], encoders: Encoders, chunk: int = 16
+) -> bool:
+    """Write the shard `path` (without suffix) and its manifest; False where it was finished before.
+
+    `clips` is read as the shard is written, `chunk` at a time, so films need not all be in memory.
+    """
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    if manifest_path(path).exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    # Latents do not compress, and one record per group makes every one of them cheap to read alone.
+    writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+    rows: list[dict[str, Any]] = []
+    pending: list[TrainingClip] = []
+
+    def write_pending() -> None:
+        for clip, record in zip(pending, encode_clips(pending, encoders), strict=True):
+            writer.write(record)
+            rows.append(_manifest_row(path.name, len(rows), clip))
+        pending.clear()
+
+    for clip in clips:
+        pending.append(clip)
+        if len(pending) == chunk:
+            write_pending()
+    if pending:
+        write_pending()
+    writer.close()
+    temporary.rename(record_path(path))
+    _write_manifest(manifest_path(path), rows)
+    return True
+
+
+def record_path(path: Path) -> Path:
+    """The ArrayRecord file of the shard `path`."""
+    return path.with_name(f"{path.name}.array_record")
+
+
+def manifest_path(path: Path) -> Path:
+    """The Parquet manifest of the shard `path`."""
+    return path.with_name(f"{path.name}.parquet")
+
+
+def finished_shards(folder: Path) -> list[str]:
+    """Names of the finished shards of a folder, sorted."""
+    return sorted(p.stem for p in folder.glob("*.parquet") if not p.name.startswith("."))
+
+
+def read_manifest(folder: Path, shards: Sequence[str]) -> Any:
+    """The rows of `shards`, in that order, as one pyarrow table. Raises ValueError where there is none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if not shards:
+        raise ValueError(
+            f"{folder} holds no finished shard; write some first (openmocha train toon)"
+        )
+    return pyarrow.concat_tables(
+        pyarrow.parquet.read_table(manifest_path(folder / shard)) for shard in shards
+    )
+
+
+def write_empty_prompt(folder: Path, text_encoder: TextTokens) -> None:
+    """Store the tokens of the empty prompt, which stand in where training drops the text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens, mask = text_encoder.encode([""])
+    record = save({"text_tokens": tokens[0][mask[0]].float().numpy().astype(np.float16)})
+    temporary = folder / ".empty_prompt.tmp"
+    temporary.write_bytes(record)
+    temporary.rename(folder / "empty_prompt.safetensors")
+
+
+def read_empty_prompt(folder: Path) -> np.ndarray[Any, Any]:
+    """Tokens of the empty prompt, float16 (L, D)."""
+    return read_record((folder / "empty_prompt.safetensors").read_bytes())["text_tokens"]
+
+
+def bind_to_encoders(folder: Path, fingerprints: dict[str, str]) -> None:
+    """Note which encoders a folder's shards come from; shards of others are worthless beside them.
+
+    Raises ValueError where the folder belongs to other encoders (a VAE was retrained, say).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "encoders.json"
+    if path.exists() and json.loads(path.read_text()) != fingerprints:
+        raise ValueError(
+            f"the shards in {folder} were written with other encoders than those given now; "
+            "delete the folder, or train with the encoders it was written with"
+        )
+    temporary = folder / ".encoders.tmp"
+    temporary.write_text(json.dumps(fingerprints, indent=1))
+    temporary.rename(path)
+
+
+def _manifest_row(shard: str, index: int, clip: TrainingClip) -> dict[str, Any]:
+    num_crops, crop_frames, height, width, _ = clip.crops.shape
+    return {
+        "shard": shard,
+        "index": index,
+        "source": clip.source,
+        "height": height,
+        "width": width,
+        "crops": num_crops,
+        "latent_frames": crop_frames // 4,
+        "num_frames": clip.num_frames,
+        "caption": clip.caption,
+        "seed": clip.seed,
+    }
+
+
+def _write_manifest(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
+    temporary.rename(path)

@@ -1,0 +1,340 @@
+"""The training loop of the transformer: stages of batches, one step after the other.
+
+    fetch -> corrupt -> predict -> loss -> backward -> clip -> step -> EMA -> log -> checkpoint
+
+Everything random in a step is seeded by (seed, stage, step), and a checkpoint holds all that changes,
+so training stopped at any moment goes on to the same bits. `folder` receives checkpoints/, log.jsonl,
+tensorboard/ and samples/; a file named `stop` in it ends training after the step at hand, with a
+checkpoint.
+"""
+
+import copy
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from openmocha.models.config import MoChaConfig
+from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.training import checkpoint
+from openmocha.training.fit import update_ema
+from openmocha.training.objective import Objective, corrupt, weighted_loss
+from openmocha.training.parallel import Ranks, agree, mean_over_ranks, process_group, shard
+from openmocha.training.samples import Batch, Batches, Dropout, Records, prefetch
+from openmocha.training.stages import Stage
+
+Preview = Callable[[nn.Module, Path], None]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What holds for all stages."""
+
+    seed: int = 0
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.95)
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    dropout: Dropout = field(default_factory=Dropout)
+    objective: Objective = field(default_factory=Objective)
+    log_every: int = 20
+    checkpoint_every_s: float = 300.0
+    preview_every_s: float = 300.0
+    keep_checkpoints: int = 2
+    autocast: bool = True
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` finished steps in all, `stage_step` of them in stage `stage`."""
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    stage_elapsed_s: float = 0.0
+    shards: tuple[str, ...] = ()  # what the stage draws from; empty before it starts
+
+
+@dataclass
+class Training:
+    """All that a step changes, where it is kept, and what stays fixed meanwhile."""
+
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+    config: TrainConfig
+    stages: Sequence[Stage]
+    folder: Path
+    ranks: Ranks
+    preview: Preview | None
+    saved_at_s: float
+    previewed_at_s: float
+
+    @property
+    def stage(self) -> Stage:
+        return self.stages[self.progress.stage]
+
+    @property
+    def done(self) -> bool:
+        return self.progress.stage >= len(self.stages)
+
+
+def train(
+    model: MoChaTransformer3DModel,
+    shards: Path,
+    folder: Path,
+    stages: Sequence[Stage],
+    config: TrainConfig,
+    preview: Preview | None = None,
+) -> nn.Module:
+    """Train `model` in place through all stages and return its moving average, in eval mode.
+
+    Goes on from the newest checkpoint in `folder`. A stage draws from the shards that are finished
+    when it starts. `preview(ema, path)` writes sample films to `path` plus a suffix of its choice.
+    Raises ValueError where another trainer owns the folder, or a checkpoint is damaged or belongs to
+    another model; FloatingPointError before a step that a non-finite loss would have spoiled.
+    """
+    device = next(model.parameters()).device
+    with process_group(device) as ranks, owned(folder, ranks):
+        training = start(model, folder, stages, config, ranks, preview)
+        with open_log(folder, training.progress.step, ranks) as log:
+            while not training.done and not stop_asked(training):
+                records = Records(shards, training.progress.shards or None)
+                training.progress = replace(training.progress, shards=records.shards)
+                stage, number = training.stage, training.progress.stage
+                batches = Batches(records, stage, number, config.seed, config.dropout, ranks)
+                run_stage(training, batches, log)
+                if stage_over(training):
+                    training.progress = Progress(training.progress.step, number + 1)
+                save(training)
+        return training.ema.eval()
+
+
+def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any]], None]) -> None:
+    """Train to the end of the stage, or until it is stopped."""
+    model, ema, optimizer = training.model.train(), training.ema, training.optimizer
+    config, device = training.config, next(training.model.parameters()).device
+    at_s = time.monotonic()
+    for batch in prefetch(batches, training.progress.stage_step):
+        waited_s = time.monotonic() - at_s
+        batch = to_device(batch, device)
+        corrupted = corrupt(batch, config.objective)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
+            velocity = model(
+                corrupted.noisy, corrupted.sigma, batch.text, batch.speech, batch.speech_windows
+            )
+        loss = weighted_loss(velocity.float(), corrupted.target, corrupted.weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        measures = finite({"loss": loss, "gradient_norm": norm}, training)
+        rate = training.stage.learning_rate_at(
+            training.progress.stage_step, training.progress.stage_elapsed_s
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        elapsed_s, at_s = time.monotonic() - at_s, time.monotonic()
+        training.progress = advanced(training.progress, elapsed_s)
+        step = training.progress.step
+        update_ema(ema, model, min(config.ema_decay, (1 + step) / (10 + step)))
+        if step % config.log_every == 0:
+            crop = {"latent_frames": batch.latents.shape[2], "learning_rate": rate}
+            log(measures | crop | {"step_s": elapsed_s, "waited_s": waited_s} | where(training))
+        keep_and_show(training)
+        if stage_over(training) or stop_asked(training):
+            return
+
+
+def start(
+    model: MoChaTransformer3DModel,
+    folder: Path,
+    stages: Sequence[Stage],
+    config: TrainConfig,
+    ranks: Ranks,
+    preview: Preview | None,
+) -> Training:
+    """Model, EMA and optimizer on all ranks, filled from the newest checkpoint where there is one."""
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    shard(model, ranks)
+    shard(ema, ranks)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, betas=config.betas, weight_decay=config.weight_decay
+    )
+    checkpoint.prepare_optimizer(model, optimizer)
+    now_s = time.monotonic()
+    training = Training(
+        model, ema, optimizer, Progress(), config, stages, folder, ranks, preview, now_s, now_s
+    )
+    saved = checkpoint.checkpoints(folder / "checkpoints")
+    if saved:
+        training.progress = resumed(training, saved[-1])
+    return training
+
+
+def resumed(training: Training, newest: Path) -> Progress:
+    """Fill everything from a checkpoint. Raises ValueError where it is damaged or does not fit."""
+    checkpoint.verify(newest)
+    state = checkpoint.load_state(newest)
+    if state["config"]["seed"] != training.config.seed:
+        raise ValueError(
+            f"{newest} was trained with seed {state['config']['seed']}, not "
+            f"{training.config.seed}; use its seed, or another folder"
+        )
+    tensors = checkpoint.training_tensors(training.model, training.ema, training.optimizer)
+    checkpoint.load_tensors(newest, tensors, training.ranks)
+    progress = state["progress"]
+    return Progress(**progress | {"shards": tuple(progress["shards"])})
+
+
+def save(training: Training) -> None:
+    """Write a checkpoint of this moment."""
+    state = {
+        "step": training.progress.step,
+        "progress": asdict(training.progress),
+        "config": asdict(training.config),
+        "model": asdict(training.model.config),
+        "stages": [asdict(stage) for stage in training.stages],
+        "ranks": training.ranks.world,
+        "torch": torch.__version__,
+    }
+    tensors = checkpoint.training_tensors(training.model, training.ema, training.optimizer)
+    folder = training.folder / "checkpoints"
+    checkpoint.save(folder, tensors, state, training.ranks, training.config.keep_checkpoints)
+    training.saved_at_s = time.monotonic()
+
+
+def keep_and_show(training: Training) -> None:
+    """A checkpoint and sample films, each when its time has come."""
+    config, ranks = training.config, training.ranks
+    if agree(time.monotonic() - training.saved_at_s >= config.checkpoint_every_s, ranks):
+        save(training)
+    due = time.monotonic() - training.previewed_at_s >= config.preview_every_s
+    # A sharded model would need all ranks to sample together.
+    if training.preview is not None and ranks.world == 1 and due:
+        samples = training.folder / "samples"
+        samples.mkdir(exist_ok=True)
+        training.preview(training.ema, samples / f"step-{training.progress.step:08d}")
+        training.previewed_at_s = time.monotonic()
+
+
+def finite(measures: dict[str, Tensor], training: Training) -> dict[str, float]:
+    """Means over all ranks. Raises FloatingPointError where one is not finite, on every rank alike."""
+    means = {name: mean_over_ranks(value, training.ranks) for name, value in measures.items()}
+    if not all(torch.isfinite(torch.tensor(list(means.values())))):
+        raise FloatingPointError(
+            f"{means} at step {training.progress.step}; the weights are still those of the step "
+            f"before, and {training.folder} keeps the last checkpoint"
+        )
+    return means
+
+
+def advanced(progress: Progress, elapsed_s: float) -> Progress:
+    """One step further."""
+    return replace(
+        progress,
+        step=progress.step + 1,
+        stage_step=progress.stage_step + 1,
+        stage_elapsed_s=progress.stage_elapsed_s + elapsed_s,
+    )
+
+
+def stage_over(training: Training) -> bool:
+    """Whether the stage has had its steps or its time; the first rank's clock decides for all."""
+    stage, progress = training.stage, training.progress
+    over = progress.stage_step >= stage.steps or progress.stage_elapsed_s >= stage.time_budget_s
+    return agree(over, training.ranks)
+
+
+def stop_asked(training: Training) -> bool:
+    """Whether someone has put a file named `stop` into the folder."""
+    return agree((training.folder / "stop").exists(), training.ranks)
+
+
+def where(training: Training) -> dict[str, Any]:
+    """The place in training, for the log."""
+    progress = training.progress
+    return {
+        "step": progress.step,
+        "stage": training.stage.name,
+        "stage_step": progress.stage_step,
+        "stage_elapsed_s": progress.stage_elapsed_s,
+    }
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on `device`."""
+    return replace(
+        batch,
+        latents=batch.latents.to(device),
+        mouth_cells=batch.mouth_cells.to(device),
+        text=[(tokens.to(device), mask.to(device)) for tokens, mask in batch.text],
+        speech=None if batch.speech is None else batch.speech.to(device),
+        speech_windows=batch.speech_windows.to(device),
+    )
+
+
+@contextmanager
+def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold the folder's lock: one trainer at a time. The system frees it however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        if ranks.first:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise ValueError(
+                    f"{folder} is owned by another trainer (process {lock.read().strip()}); "
+                    "wait for it, stop it, or use another folder"
+                ) from error
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+        yield
+
+
+@contextmanager
+def open_log(
+    folder: Path, first_step: int, ranks: Ranks
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that appends a row to log.jsonl and its numbers to TensorBoard, on the first rank."""
+    if not ranks.first:
+        yield lambda row: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with (
+        (folder / "log.jsonl").open("a", buffering=1) as file,
+        SummaryWriter(folder / "tensorboard", purge_step=first_step) as board,  # type: ignore[no-untyped-call]
+    ):
+
+        def log(row: dict[str, Any]) -> None:
+            file.write(json.dumps(row) + "\n")
+            for name, value in row.items():
+                if isinstance(value, float):
+                    board.add_scalar(name, value, row["step"])  # type: ignore[no-untyped-call]
+
+        yield log
+
+
+def export_model(newest: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write the moving average of a checkpoint as a model folder's `transformer/`.
+
+    Raises ValueError where the checkpoint is damaged.
+    """
+    checkpoint.verify(newest)
+    config = dict(checkpoint.load_state(newest)["model"])
+    model = MoChaTransformer3DModel(MoChaConfig.from_dict(config))
+    tensors = {f"ema.{name}": tensor for name, tensor in model.state_dict().items()}
+    checkpoint.load_tensors(newest, tensors, Ranks())
+    model.save_pretrained(folder, dtype)
