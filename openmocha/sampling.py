@@ -1,0 +1,57 @@
+"""The settings of one generation: what a model is asked for, checked before any work is done."""
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from openmocha.models import store
+
+SETTINGS_FILE = "scheduler_config.json"
+MAX_SIDE = 512  # pixels; beyond it a CPU runs out of memory long before the film is done
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Size, length, steps and guidance. A model folder carries its own defaults in scheduler/.
+
+    Raises ValueError for values that no model can be sampled with.
+    """
+
+    num_frames: int = 128  # as a model's default: the longest film in one pass
+    height: int = 128
+    width: int = 128
+    num_inference_steps: int = 30
+    text_guidance_scale: float = 4.0  # 1 = no guidance
+    speech_guidance_scale: float = 2.5
+    shift: float = 1.0  # see flow.shift_sigma
+
+    def __post_init__(self) -> None:
+        check_size(self.width, self.height)
+        if not 1 <= self.num_inference_steps <= 1000:
+            raise ValueError(f"steps is {self.num_inference_steps}; expected 1 to 1000")
+        for name in ("text_guidance_scale", "speech_guidance_scale"):
+            scale = getattr(self, name)
+            if not 0 <= scale <= 100:  # refuses NaN too
+                raise ValueError(f"{name} is {scale}; expected 0 to 100 (1 = no guidance)")
+
+    def with_given(self, **given: Any) -> Self:
+        """These settings, changed where a value is given (not None)."""
+        return replace(self, **{name: v for name, v in given.items() if v is not None})
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read scheduler_config.json. Raises ValueError where a setting is missing."""
+        names = [field.name for field in fields(cls)]
+        values = store.read_json(Path(folder) / SETTINGS_FILE, names)
+        return cls(**{name: values[name] for name in names})
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError unless both sides are multiples of 16, from 64 to 512 pixels."""
+    for side in (width, height):
+        if side % 16 or not 64 <= side <= MAX_SIDE:
+            raise ValueError(
+                f"size {width}x{height} is not possible: width and height must be multiples of 16 "
+                f"from 64 to {MAX_SIDE}, such as 128x128, 192x128 or 128x224"
+            )
