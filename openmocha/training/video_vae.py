@@ -1,0 +1,386 @@
+"""Train the toon VAE on films drawn while it learns.
+
+    worker processes draw crops of films -> a pool in memory -> square windows, half on mouths
+    -> encode, normalise over the batch, add a little noise, decode -> weighted L1 + edges
+
+Two parts share the time: first encoder and decoder together; then the latent statistics are
+measured, the encoder is frozen, and the decoder alone goes on. From then on `folder/final` holds a
+model whose latents no longer change.
+
+    python -m openmocha.training.video_vae runs/video_vae --minutes 30
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import queue
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from einops import rearrange, reduce
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openmocha.models.video_vae import VideoVAE
+from openmocha.training.fit import FitConfig, fit
+
+# Close-ups a little more often than the rest: mouths are what the VAE is judged on.
+SOURCE_SHARES = {
+    "close-up": 0.3,
+    "medium close-up": 0.25,
+    "medium": 0.15,
+    "dialogue": 0.15,
+    "text": 0.15,
+}
+SIZES = {(128, 128): 0.8, (160, 96): 0.1, (96, 160): 0.1}  # (width, height)
+CROP_FRAMES = 12  # three groups, so that the middle one has both neighbours
+FILM_FRAMES = 128
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Twelve frames of a film: uint8 (12, H, W, 3), and a mask (12, H, W) of its mouths."""
+
+    frames: NDArray[np.uint8]
+    mouth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of crops: video (B, 12, 3, H, W) in [-1, 1] and mouth mask (B, 12, H, W)."""
+
+    video: Tensor
+    mouth: Tensor
+
+
+@dataclass(frozen=True)
+class VideoVAETraining:
+    """What the loss weighs and what a batch holds."""
+
+    mouth_weight: float = 6.0
+    edge_weight: float = 1.0
+    max_noise: float = 0.2  # of the unit deviation of a latent
+    window_shares: tuple[tuple[int, float], ...] = ((64, 0.6), (96, 0.3), (128, 0.1))
+    batch_groups: int = 24  # of 64x64 pixels; larger windows come in smaller batches
+    pool_crops: int = 1500
+    first_crops: int = 64
+
+
+DrawCrop = Callable[[int, str], Crop]
+
+
+def draw_crop(seed: int, split: str) -> Crop:
+    """A crop of a film of the toon set; seed and split decide source, size and place in time."""
+    from openmocha.toon.films import make_film
+
+    rng = np.random.default_rng([seed, 7])
+    source = rng.choice(list(SOURCE_SHARES), p=list(SOURCE_SHARES.values()))
+    width, height = list(SIZES)[rng.choice(len(SIZES), p=list(SIZES.values()))]
+    start = 4 * int(rng.integers((FILM_FRAMES - CROP_FRAMES) // 4 + 1))
+    frames = range(start, start + CROP_FRAMES)
+    film = make_film(seed, str(source), split=split, width=width, height=height, frames=frames)
+    boxes = film.truth.mouth_boxes[frames.start : frames.stop]
+    return Crop(film.frames, mouth_mask(boxes, height, width))
+
+
+def mouth_mask(
+    boxes: NDArray[np.floating], height: int, width: int, margin: float = 0.25
+) -> NDArray[np.bool_]:
+    """Mouth boxes (t, n, 4) x0 y0 x1 y1 in pixels -> mask (t, H, W) of them and a margin around.
+
+    The margin is a share of the box's width on every side. A box without area marks nothing.
+    """
+    boxes = np.nan_to_num(boxes)[..., None, None]
+    x0, y0, x1, y1 = boxes[:, :, 0], boxes[:, :, 1], boxes[:, :, 2], boxes[:, :, 3]
+    side = margin * (x1 - x0)
+    x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    inside = (x > x0 - side) & (x < x1 + side) & (y > y0 - side) & (y < y1 + side)
+    return np.asarray((inside & (x1 > x0) & (y1 > y0)).any(axis=1))
+
+
+def draw_forever(
+    crops: "multiprocessing.Queue[Crop]", draw: DrawCrop, seed: int, step: int
+) -> None:
+    """The life of a drawing process: crops of seed, seed + step, ... into the queue."""
+    torch.set_num_threads(1)
+    for number in itertools.count(seed, step):
+        crops.put(draw(number, "train"))
+
+
+def drawn_batches(
+    settings: VideoVAETraining, draw: DrawCrop, seed: int, workers: int
+) -> Generator[Batch, None, None]:
+    """Endless batches from a pool of crops that `workers` processes keep renewing.
+
+    The pool decouples both sides: training never waits for the drawing, and sees a crop
+    again only as often as the drawing is slower.
+    """
+    context = multiprocessing.get_context("spawn")
+    crops: multiprocessing.Queue[Crop] = context.Queue(maxsize=32)
+    processes = [
+        context.Process(target=draw_forever, args=(crops, draw, seed + i, workers), daemon=True)
+        for i in range(workers)
+    ]
+    rng = np.random.default_rng(seed)
+    pool: list[Crop] = []
+    try:
+        for process in processes:
+            process.start()
+        while True:
+            _renew(pool, crops, settings, rng)
+            yield make_batch(pool, settings, rng)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _renew(
+    pool: list[Crop],
+    crops: "multiprocessing.Queue[Crop]",
+    settings: VideoVAETraining,
+    rng: np.random.Generator,
+) -> None:
+    while len(pool) < settings.first_crops:
+        pool.append(crops.get(timeout=300))
+    while True:
+        try:
+            crop = crops.get_nowait()
+        except queue.Empty:
+            return
+        if len(pool) < settings.pool_crops:
+            pool.append(crop)
+        else:
+            pool[int(rng.integers(len(pool)))] = crop
+
+
+def make_batch(pool: Sequence[Crop], settings: VideoVAETraining, rng: np.random.Generator) -> Batch:
+    """Square windows of one size; half of them hold a mouth, half lie anywhere; half are mirrored.
+
+    The network is convolutional without normalisation, so it learns on windows what it needs on
+    whole frames, and the time goes where the faces are.
+    """
+    sizes, shares = zip(*settings.window_shares, strict=True)
+    size = int(rng.choice(sizes, p=shares))
+    count = max(1, settings.batch_groups * 64 * 64 * 4 // (CROP_FRAMES * size * size))
+    videos: list[NDArray[np.uint8]] = []
+    masks: list[NDArray[np.bool_]] = []
+    while len(videos) < count:
+        crop = pool[int(rng.integers(len(pool)))]
+        if min(crop.mouth.shape[1:]) < size:
+            continue
+        rows, columns = place_window(crop, size, rng)
+        turn = slice(None, None, int(rng.choice((-1, 1))))
+        videos.append(crop.frames[:, rows, columns][:, :, turn])
+        masks.append(crop.mouth[:, rows, columns][:, :, turn])
+    return Batch(to_video(np.stack(videos)), torch.from_numpy(np.stack(masks)))
+
+
+def place_window(crop: Crop, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a window, half of the time one that covers a pixel of a mouth."""
+    height, width = crop.mouth.shape[1:]
+    top = int(rng.integers(height - size + 1))
+    left = int(rng.integers(width - size + 1))
+    at = np.flatnonzero(crop.mouth[CROP_FRAMES // 2])
+    if len(at) and rng.random() < 0.5:
+        row, column = divmod(int(rng.choice(at)), width)
+        top = int(np.clip(row - rng.integers(size), 0, height - size))
+        left = int(np.clip(column - rng.integers(size), 0, width - size))
+    return slice(top, top + size), slice(left, left + size)
+
+
+def to_video(frames: NDArray[np.uint8]) -> Tensor:
+    """Frames uint8 (B, T, H, W, 3) -> video float (B, T, 3, H, W) in [-1, 1]."""
+    return rearrange(torch.from_numpy(frames).float() / 127.5 - 1, "b t h w c -> b t c h w")
+
+
+def reconstruction_loss(
+    prediction: Tensor, batch: Batch, settings: VideoVAETraining
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted L1 of pixels and of their differences to the next pixel right and below.
+
+    Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W).
+    """
+    # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
+    error = (prediction - batch.video).bfloat16()
+    weight = 1 + (settings.mouth_weight - 1) * batch.mouth[:, :, None].to(error.dtype)
+    magnitude = error.abs()
+    pixels = (weight * magnitude).mean(dtype=torch.float32)
+    across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean(dtype=torch.float32)
+    down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean(dtype=torch.float32)
+    loss = pixels + settings.edge_weight * (across + down)
+    return loss, {"l1": float(magnitude.detach().mean(dtype=torch.float32))}
+
+
+def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
+    """Noise of a deviation between 0 and `max_noise`, one per latent frame.
+
+    It takes the place of the KL term: what the decoder must not rely on is fine detail of the
+    latents, and their scale is already fixed by normalisation.
+    """
+    deviation = max_noise * torch.rand(latents.shape[0], 1, 1, 1)
+    return latents + deviation * torch.randn_like(latents)
+
+
+def joint_loss(
+    vae: nn.Module, batch: Batch, settings: VideoVAETraining
+) -> tuple[Tensor, dict[str, float]]:
+    """Encoder and decoder together; latents are normalised over the batch as batch norm does."""
+    assert isinstance(vae, VideoVAE)
+    with torch.autocast("cpu", torch.bfloat16):
+        raw = vae.encode_raw(batch.video)
+        latents = nnf.batch_norm(raw, vae.latent_mean, vae.latent_var, training=True, momentum=0.02)
+        latents = add_latent_noise(latents, settings.max_noise)
+        prediction = vae.decode_raw(_films(latents, batch))
+    return reconstruction_loss(prediction, batch, settings)
+
+
+def decoder_loss(
+    vae: nn.Module, batch: Batch, settings: VideoVAETraining
+) -> tuple[Tensor, dict[str, float]]:
+    """The decoder alone, on the latents of an encoder and statistics that no longer change."""
+    assert isinstance(vae, VideoVAE)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            latents = rearrange(vae.encode(batch.video), "b c f h w -> (b f) c h w")
+        latents = add_latent_noise(latents, settings.max_noise)
+        prediction = vae.decode_raw(_films(latents, batch))
+    return reconstruction_loss(prediction, batch, settings)
+
+
+def _films(latents: Tensor, batch: Batch) -> Tensor:
+    return rearrange(latents, "(b f) c h w -> b c f h w", b=batch.video.shape[0])
+
+
+@torch.no_grad()
+def measure_latents(vae: VideoVAE, crops: Sequence[Crop]) -> None:
+    """Set latent_mean and latent_var from whole frames of `crops`."""
+    total, squares, count = torch.zeros(16), torch.zeros(16), 0
+    for crop in crops:
+        raw = vae.encode_raw(to_video(crop.frames[None])).double()
+        total = total + reduce(raw, "n c h w -> c", "sum")
+        squares = squares + reduce(raw**2, "n c h w -> c", "sum")
+        count += raw.numel() // raw.shape[1]
+    vae.latent_mean.copy_(total / count)
+    vae.latent_var.copy_(squares / count - (total / count) ** 2)
+
+
+def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of videos (..., 3, H, W) in [-1, 1]: 10 log10(4 / MSE).
+
+    With a mask (..., H, W) only the pixels where it is true count; NaN when there are none.
+    """
+    squares = reduce((prediction - target) ** 2, "... c h w -> ... h w", "mean")
+    error = squares.mean() if mask is None else squares[mask].mean()
+    return float(10 * torch.log10(4 / error))
+
+
+@torch.no_grad()
+def evaluate(vae: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
+    """PSNR of whole frames and of mouths, the mean over crops."""
+    assert isinstance(vae, VideoVAE)
+    whole, mouths = [], []
+    for crop in crops:
+        video = to_video(crop.frames[None])
+        decoded = vae.decode(vae.encode(video))
+        whole.append(psnr(decoded, video))
+        mouths.append(psnr(decoded, video, torch.from_numpy(crop.mouth)[None]))
+    return {"psnr": float(np.mean(whole)), "mouth_psnr": float(np.nanmean(mouths))}
+
+
+def train_video_vae(
+    folder: Path,
+    *,
+    time_budget_s: float = 1800.0,
+    seed: int = 0,
+    workers: int = 1,
+    settings: VideoVAETraining | None = None,
+    start: Path | None = None,
+    freeze_encoder: bool = False,
+    draw: DrawCrop = draw_crop,
+    held_out: int = 32,
+) -> VideoVAE:
+    """Train a VideoVAE and leave it in `folder`/final, weights in bfloat16.
+
+    Args:
+        start: folder of a VideoVAE to go on from; None starts anew.
+        freeze_encoder: keep the latents of `start` as they are and train its decoder only.
+        draw: gives the crop of a seed and a split ("train" or "test").
+        held_out: crops of test films to measure on.
+    Raises:
+        ValueError: freeze_encoder without start.
+    """
+    if freeze_encoder and start is None:
+        raise ValueError("freeze_encoder needs start=FOLDER, the VideoVAE whose latents to keep")
+    settings = settings or VideoVAETraining()
+    torch.manual_seed(seed)
+    vae = VideoVAE() if start is None else VideoVAE.from_pretrained(start)
+    tests = [draw(number, "test") for number in range(held_out)]
+    fitting = FitConfig(time_budget_s=time_budget_s, learning_rate=1e-3, evaluate_every_s=120)
+    share = 0.0 if freeze_encoder else 0.7
+    with closing(drawn_batches(settings, draw, seed, workers)) as batches:
+        if not freeze_encoder:
+            vae = _fit(vae, batches, joint_loss, settings, folder / "joint", fitting, share, tests)
+            # Rounded before the latents are measured: what ships is what made them.
+            vae = vae.to(torch.bfloat16).float()
+            measure_latents(
+                vae, [draw(seed + number, "train") for number in range(max(64, held_out))]
+            )
+            vae.save_pretrained(folder / "final", torch.bfloat16)
+        vae.requires_grad_(True).encoder.requires_grad_(False)
+        fitting = replace(fitting, learning_rate=5e-4)
+        rest = 1 - share
+        vae = _fit(vae, batches, decoder_loss, settings, folder / "decoder", fitting, rest, tests)
+        vae.save_pretrained(folder / "final", torch.bfloat16)
+    return vae
+
+
+def _fit(
+    vae: VideoVAE,
+    batches: Iterator[Batch],
+    loss: Callable[..., tuple[Tensor, dict[str, float]]],
+    settings: VideoVAETraining,
+    folder: Path,
+    fitting: FitConfig,
+    share: float,
+    tests: Sequence[Crop],
+) -> VideoVAE:
+    fitted = fit(
+        vae,
+        batches,
+        lambda network, batch: loss(network, batch, settings),
+        folder,
+        replace(fitting, time_budget_s=fitting.time_budget_s * share),
+        lambda network: evaluate(network, tests),
+    )
+    assert isinstance(fitted, VideoVAE)
+    return fitted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="go on from this VideoVAE")
+    parser.add_argument("--freeze-encoder", action="store_true", help="train the decoder only")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    train_video_vae(
+        options.folder,
+        time_budget_s=60 * options.minutes,
+        seed=options.seed,
+        workers=options.workers,
+        start=options.start,
+        freeze_encoder=options.freeze_encoder,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The video VAE: what a latent may depend on, streaming, storage, and what training measures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
+from openmocha.training import video_vae as training
+from openmocha.training.video_vae import Batch, Crop, VideoVAETraining
+
+TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
+
+
+@pytest.fixture
+def vae() -> VideoVAE:
+    """A small VAE in which no weight is zero, so that every dependence shows."""
+    torch.manual_seed(0)
+    vae = VideoVAE(TINY).eval()
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    vae.latent_mean.normal_()
+    vae.latent_var.uniform_(0.5, 2)
+    return vae
+
+
+def video(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def changed(before: torch.Tensor, after: torch.Tensor, axis: int) -> list[int]:
+    """Indices along `axis` at which the two differ."""
+    different = (before != after).movedim(axis, 0).flatten(1).any(dim=1)
+    return different.nonzero().flatten().tolist()
+
+
+@torch.no_grad()
+def test_a_frame_changes_the_latent_of_its_own_group_only(vae: VideoVAE) -> None:
+    film = video(1, 16, 3, 32, 32)
+    other = film.clone()
+    other[:, 5] = -other[:, 5]
+    assert changed(vae.encode(film), vae.encode(other), axis=2) == [1]
+
+
+@torch.no_grad()
+def test_a_latent_of_a_film_is_the_latent_of_its_group_alone(vae: VideoVAE) -> None:
+    film = video(2, 16, 3, 32, 48)
+    torch.testing.assert_close(
+        vae.encode(film)[:, :, 2:3], vae.encode(film[:, 8:12]), atol=1e-5, rtol=0
+    )
+
+
+@torch.no_grad()
+def test_the_decoder_sees_one_latent_to_either_side(vae: VideoVAE) -> None:
+    latents = video(1, 16, 7, 4, 4)
+    other = latents.clone()
+    other[:, :, 3] += 1
+    assert changed(vae.decode(latents), vae.decode(other), axis=1) == list(range(8, 20))
+
+
+@torch.no_grad()
+def test_streaming_equals_decoding_at_once(vae: VideoVAE) -> None:
+    latents = video(2, 16, 5, 4, 6)
+    at_once = vae.decode_raw(latents).clamp(-1, 1)
+    streamed = torch.cat(list(vae.decode_stream(latents)), dim=1)
+    torch.testing.assert_close(streamed, at_once, atol=1e-6, rtol=0)
+    assert torch.equal(vae.decode(latents), streamed)
+
+
+@torch.no_grad()
+def test_a_group_is_ready_as_soon_as_the_next_latent_is_there(vae: VideoVAE) -> None:
+    taken = 0
+
+    def arriving() -> object:
+        nonlocal taken
+        for frame in video(1, 16, 4, 2, 2).unbind(2):
+            taken += 1
+            yield frame
+
+    assert [taken for _ in vae.decode_stream(arriving())] == [2, 3, 4, 4]
+
+
+@torch.no_grad()
+def test_an_image_is_a_frame_repeated_four_times(vae: VideoVAE) -> None:
+    image = video(2, 3, 32, 32)
+    film = image[:, None].expand(-1, 4, -1, -1, -1)
+    assert torch.equal(vae.encode_image(image), vae.encode(film))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("width", "height"), [(128, 128), (160, 96), (96, 160), (16, 48)])
+def test_sizes(vae: VideoVAE, width: int, height: int) -> None:
+    latents = vae.encode(video(1, 8, 3, height, width))
+    assert latents.shape == (1, 16, 2, height // 8, width // 8)
+    decoded = vae.decode(latents)
+    assert decoded.shape == (1, 8, 3, height, width)
+    assert -1 <= decoded.min() < decoded.max() <= 1
+
+
+@torch.no_grad()
+def test_moving_a_film_by_eight_pixels_moves_its_latents_by_one(vae: VideoVAE) -> None:
+    film = video(1, 4, 3, 160, 160)
+    latents, moved = vae.encode(film), vae.encode(film.roll((8, 8), dims=(3, 4)))
+    # Far from the border, where the convolutions do not see the padding.
+    torch.testing.assert_close(moved[..., 9:12, 9:12], latents[..., 8:11, 8:11], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 6, 3, 32, 32), "6 frames"),
+        ((1, 0, 3, 32, 32), "0 frames"),
+        ((1, 4, 3, 32, 36), "36x32"),
+        ((1, 4, 1, 32, 32), r"\(B, T, 3, H, W\)"),
+        ((4, 3, 32, 32), r"\(B, T, 3, H, W\)"),
+    ],
+)
+def test_a_wrong_video_is_refused_with_what_was_given(
+    vae: VideoVAE, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        vae.encode(torch.zeros(shape))
+
+
+def test_wrong_latents_are_refused(vae: VideoVAE) -> None:
+    with pytest.raises(ValueError, match="16"):
+        vae.decode(torch.zeros(1, 8, 2, 4, 4))
+
+
+@torch.no_grad()
+def test_a_saved_vae_is_bit_equal(vae: VideoVAE, tmp_path) -> None:
+    vae.save_pretrained(tmp_path)
+    loaded = VideoVAE.from_pretrained(tmp_path)
+    film = video(1, 8, 3, 32, 32)
+    latents = vae.encode(film)
+    assert torch.equal(loaded.encode(film), latents)
+    assert torch.equal(loaded.decode(latents), vae.decode(latents))
+
+
+@torch.no_grad()
+def test_weights_in_bfloat16_keep_exact_statistics(vae: VideoVAE, tmp_path) -> None:
+    vae.save_pretrained(tmp_path, torch.bfloat16)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored["encoder.1.weight"].dtype == torch.bfloat16
+    assert torch.equal(stored["latent_var"], vae.latent_var)
+    rounded = VideoVAE.from_pretrained(tmp_path)
+    rounded.save_pretrained(tmp_path / "again", torch.bfloat16)
+    film = video(1, 4, 3, 32, 32)
+    again = VideoVAE.from_pretrained(tmp_path / "again")
+    assert torch.equal(again.encode(film), rounded.encode(film))
+
+
+def test_an_unknown_setting_is_named(vae: VideoVAE, tmp_path) -> None:
+    vae.save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace("half_width", "halve_width"))
+    with pytest.raises(ValueError, match="halve_width"):
+        VideoVAE.from_pretrained(tmp_path)
+
+
+def test_the_toon_vae_has_under_three_million_weights() -> None:
+    with torch.device("meta"):
+        vae = VideoVAE()
+    assert 2_000_000 < sum(p.numel() for p in vae.parameters()) < 3_000_000
+
+
+def test_psnr_of_a_known_error() -> None:
+    target = torch.zeros(2, 3, 4, 4)
+    # An error of 0.2 of a range of 2 is 20 dB.
+    assert training.psnr(target + 0.2, target) == pytest.approx(20, abs=1e-5)
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 1, 2] = True
+    prediction = target + 0.2
+    prediction[0, :, 1, 2] = 0.02
+    assert training.psnr(prediction, target, mask) == pytest.approx(40, abs=1e-4)
+    assert math.isnan(training.psnr(prediction, target, torch.zeros_like(mask)))
+
+
+def test_the_mouth_mask_covers_boxes_and_their_margin() -> None:
+    boxes = np.array([[[4, 6, 8, 8], [10, 1, 11, 2]], [[np.nan] * 4, [0, 0, 0, 0]]])
+    mask = training.mouth_mask(boxes, height=16, width=12)
+    expected = np.zeros((16, 12), bool)
+    expected[5:9, 3:9] = True  # a quarter of the width, 4, on every side
+    expected[1:2, 10:11] = True  # a margin of 0.25 reaches no other pixel centre
+    assert np.array_equal(mask[0], expected)
+    assert not mask[1].any()
+
+
+def test_the_loss_counts_mouths_and_edges_as_it_says() -> None:
+    film = torch.zeros(1, 12, 3, 8, 8)
+    mouth = torch.zeros(1, 12, 8, 8, dtype=torch.bool)
+    mouth[..., :4, :] = True
+    settings = VideoVAETraining(mouth_weight=5, edge_weight=1)
+    flat, measures = training.reconstruction_loss(film + 0.5, Batch(film, mouth), settings)
+    assert float(flat) == pytest.approx(0.5 * (5 + 1) / 2)  # no edges in a constant error
+    assert measures["l1"] == pytest.approx(0.5)
+    striped = film.clone()
+    striped[..., ::2] = 0.5
+    loss, _ = training.reconstruction_loss(striped, Batch(film, mouth), settings)
+    assert float(loss) == pytest.approx(3 * 0.25 + 3 * 0.5)  # every pixel differs from the next
+
+
+def test_half_of_the_windows_cover_a_mouth() -> None:
+    mouth = np.zeros((12, 96, 160), bool)
+    mouth[:, 40:42, 150:152] = True
+    crop = Crop(np.zeros((12, 96, 160, 3), np.uint8), mouth)
+    rng = np.random.default_rng(0)
+    places = [training.place_window(crop, 32, rng) for _ in range(2000)]
+    assert all(0 <= r.start <= 64 and 0 <= c.start <= 128 for r, c in places)
+    assert all(r.stop - r.start == c.stop - c.start == 32 for r, c in places)
+    covered = np.mean([mouth[6, r, c].any() for r, c in places])
+    by_chance = (33 / 65) * (11 / 129)
+    assert covered == pytest.approx(0.5 + 0.5 * by_chance, abs=0.04)
+
+
+def test_measured_latents_have_zero_mean_and_unit_deviation(vae: VideoVAE) -> None:
+    crops = [moving_square(seed, "train") for seed in range(4)]
+    training.measure_latents(vae, crops)
+    latents = torch.cat([vae.encode(training.to_video(c.frames[None])) for c in crops])
+    assert latents.mean(dim=(0, 2, 3, 4)).abs().max() < 1e-3
+    assert (latents.std(dim=(0, 2, 3, 4), correction=0) - 1).abs().max() < 1e-3
+
+
+def moving_square(seed: int, split: str) -> Crop:
+    """A bright square that moves over a coloured ground, its own mouth."""
+    rng = np.random.default_rng([seed, split == "test"])
+    frames = np.empty((12, 64, 64, 3), np.uint8)
+    frames[:] = rng.integers(100, size=3)
+    mouth = np.zeros((12, 64, 64), bool)
+    x, y = rng.integers(40, size=2)
+    for t in range(12):
+        mouth[t, y : y + 12, x + t : x + t + 12] = True
+    frames[mouth] = 200 + rng.integers(50, size=3)
+    return Crop(frames, mouth)
+
+
+def short_training(**changes: object) -> dict[str, object]:
+    settings = VideoVAETraining(
+        window_shares=((32, 1.0),), batch_groups=12, first_crops=2, pool_crops=4
+    )
+    return {"workers": 1, "draw": moving_square, "held_out": 1, "settings": settings, **changes}
+
+
+def test_training_leaves_a_model_and_the_frozen_encoder_stays(tmp_path) -> None:
+    torch.set_num_threads(1)
+    training.train_video_vae(tmp_path / "a", time_budget_s=3, **short_training())
+    first = load_file(tmp_path / "a" / "final" / "model.safetensors")
+    training.train_video_vae(
+        tmp_path / "b",
+        time_budget_s=1.5,
+        **short_training(start=tmp_path / "a" / "final", freeze_encoder=True),
+    )
+    second = load_file(tmp_path / "b" / "final" / "model.safetensors")
+    kept = {name for name in first if torch.equal(first[name], second[name])}
+    latent_parts = {name for name in first if name.startswith(("encoder.", "latent_"))}
+    assert kept >= latent_parts
+    assert any(name.startswith("decoder.") for name in first.keys() - kept)
+
+
+def test_a_frozen_encoder_needs_a_start(tmp_path) -> None:
+    with pytest.raises(ValueError, match="start"):
+        training.train_video_vae(tmp_path, freeze_encoder=True)
