@@ -113,7 +113,7 @@ def clip_sentences(rng: np.random.Generator, story: Story, clip: Clip, drop: flo
             text += " " + say(rng, wording.FEELING[cast.emotion]).format(**words)
         sentences.append(text + ".")
         sentences += [where(rng, person, cast)] if kept(rng, drop) else []
-        sentences += act_sentence(rng, person, cast, speaking) if kept(rng, drop) else []
+        sentences += act_sentence(rng, person, cast, speaking, tag) if kept(rng, drop) else []
     return join(sentences)
 
 
@@ -228,18 +228,19 @@ def where_facing(rng: np.random.Generator, c: Character, cast: Cast) -> str:
 def behaviour(
     rng: np.random.Generator, c: Character, cast: Cast, speaking: bool, drop: float
 ) -> list[str]:
-    words = {"simple": simple_noun(c), **pronouns(c)}
     sentences = []
     if kept(rng, drop):
-        sentences.append(say(rng, wording.EMOTIONS[cast.emotion]).format(**words))
+        sentences.append(say(rng, wording.EMOTIONS[cast.emotion]).format(**pronouns(c)))
     if kept(rng, drop):
         sentences += act_sentence(rng, c, cast, speaking)
     return sentences
 
 
-def act_sentence(rng: np.random.Generator, c: Character, cast: Cast, speaking: bool) -> list[str]:
+def act_sentence(
+    rng: np.random.Generator, c: Character, cast: Cast, speaking: bool, tag: str = ""
+) -> list[str]:
     """What the character does; where nothing, sometimes that they go on speaking."""
-    words = {"simple": simple_noun(c), **pronouns(c)}
+    words = {"who": tag or f"the {simple_noun(c)}", **pronouns(c)}
     if cast.action != "none":
         act = say(rng, wording.ACTIONS[cast.action])
         frame = say(rng, wording.ACTING if speaking else wording.ACTING_SILENTLY)

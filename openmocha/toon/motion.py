@@ -348,5 +348,9 @@ def clip_views(story: Story, clip: Clip, num_frames: int) -> list[View]:
         return [View(zoom=1.0 + 0.24 * size * float(1 - a)) for a in along]
     if clip.camera in ("pan left", "pan right"):
         way = 1 if clip.camera == "pan right" else -1
-        return [View(zoom=1.06, pan=(way * 0.2 * size * float(a - 0.5), 0.0)) for a in along]
+        # Off-centre people come no nearer to the edge than the shot has them.
+        position = clip.cast[0].position if len(clip.cast) == 1 else "center"
+        middle = {"left": -0.5, "center": 0.0, "right": 0.5}[position]
+        pans = 0.18 * size * (way * (along - 0.5) + middle)
+        return [View(zoom=1.06, pan=(float(x), 0.0)) for x in pans]
     return [View()] * num_frames

@@ -275,17 +275,17 @@ ACTING = (
     "as the video progresses, {he} continues speaking and {act}.",
     "{he} {act} while speaking.",
     "{he} {act} as {he} speaks.",
-    "the {simple} {act} while talking.",
+    "{who} {act} while talking.",
     "{he} {act}.",
 )
-ACTING_SILENTLY = ("{he} {act}.", "the {simple} {act}.", "as the video progresses, {he} {act}.")
+ACTING_SILENTLY = ("{he} {act}.", "{who} {act}.", "as the video progresses, {he} {act}.")
 STILL = (
     "as the video progresses, {he} continues speaking.",
     "{he} keeps speaking throughout the video.",
     "{he} does not gesture.",
-    "the {simple} speaks without any particular gesture.",
+    "{who} speaks without any particular gesture.",
 )
-QUIET = ("{he} does not speak.", "the {simple} stays silent.", "{his} mouth stays closed.")
+QUIET = ("{he} does not speak.", "{who} stays silent.", "{his} mouth stays closed.")
 PLACES = {
     "wall": ("wall",),
     "living room": ("living room", "cozy living room"),
