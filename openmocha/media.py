@@ -29,6 +29,10 @@ Speech = NDArray[np.float32]  # (samples,) mono, SPEECH_RATE_HZ, nominally in [-
 Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
 
 
+class SpeechWarning(UserWarning):
+    """The speech can be used, but the film will probably not be what was wanted."""
+
+
 class Film(NamedTuple):
     """What `read_film` returns."""
 

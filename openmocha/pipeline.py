@@ -336,7 +336,8 @@ def gather_speech(
         recording = speech
         media.check_speech(recording)
     if media.is_silent(recording):
-        warnings.warn("the speech is silent: nobody will be seen speaking", stacklevel=3)
+        message = "the speech is silent: nobody will be seen speaking"
+        warnings.warn(message, media.SpeechWarning, stacklevel=3)
     return recording
 
 

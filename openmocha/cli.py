@@ -1,0 +1,252 @@
+"""The `openmocha` command: thin, every command is one call into the package.
+
+Nothing heavy is imported before a command needs it, so `openmocha --help` answers at once.
+A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+import openmocha
+
+app = typer.Typer(
+    help="Speech and a prompt in, a film of talking characters out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
+app.add_typer(toon, name="toon")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def main() -> None:
+    """Entry point of the `openmocha` script."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that half-written files are removed on it too
+    app()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openmocha {openmocha.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Speech and a prompt in, a film of talking characters out."""
+
+
+@app.command()
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="Who is seen, where, what they do. Or --script.")
+    ] = None,
+    speech: Annotated[
+        Path | None, typer.Option(help="What is said: any audio or video file.")
+    ] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="YAML with characters, clips, a speech file per clip.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path("film.mp4"),
+    model: Annotated[str, typer.Option(help="Name (see `models`) or model folder.")] = "toon",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Pixels, multiples of 16, e.g. 192x128.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
+    speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same film.")] = None,
+    allow_cut: Annotated[
+        bool, typer.Option("--allow-cut", help="Use the beginning of a speech that is too long.")
+    ] = False,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Make a film from a prompt (or a script) and a speech recording."""
+    with _plain_errors(as_json), _speech_warnings() as notes:
+        from openmocha import media
+
+        started = time.monotonic()
+        request = _request(prompt, script)
+        width, height = _parse_size(size)
+        sheet_file = output.with_suffix(".png") if sheet else None
+        for file in filter(None, (output, sheet_file)):
+            media.check_output(file, ".mp4" if file is output else ".png")
+        recording = None if speech is None else media.load_speech(speech)
+
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars
+        from openmocha.pipeline import MoChaPipeline
+
+        pipeline = MoChaPipeline.from_pretrained(model, device=device)
+        with _progress("denoising", hidden=as_json) as progress:
+            film = pipeline(
+                request,
+                recording,
+                width=width,
+                height=height,
+                num_inference_steps=steps,
+                text_guidance_scale=text_guidance,
+                speech_guidance_scale=speech_guidance,
+                seed=seed,
+                allow_cut=allow_cut,
+                progress=progress,
+            )
+        film.save(output)
+        if sheet_file is not None:
+            media.write_png(sheet_file, media.contact_sheet(film.frames, film.fps))
+        result = {
+            "output": str(output),
+            "sheet": None if sheet_file is None else str(sheet_file),
+            "seconds": round(time.monotonic() - started, 2),
+            "warnings": notes,
+            **film.settings,
+        }
+        _report(result, f"{output}: {len(film.frames)} frames, seed {result['seed']}", as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that can be named, with their licences."""
+    from openmocha.models.store import INDEX, KNOWN_MODELS
+
+    rows = [
+        {
+            "name": model.name,
+            "installed": (model.folder / INDEX).is_file(),
+            "licence": model.licence,
+            "summary": model.summary,
+        }
+        for model in KNOWN_MODELS
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        missing = "" if row["installed"] else " (its weights are missing)"
+        typer.echo(f"{row['name']}{missing}: {row['summary']}\n    licence: {row['licence']}")
+
+
+@toon.command()
+def render(
+    seed: Annotated[int, typer.Option(min=0, help="Which of the endless films.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path("story.mp4"),
+    source: Annotated[
+        str, typer.Option(help="close-up, medium close-up, medium, dialogue or text.")
+    ] = "close-up",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 16.")] = "128x128",
+    as_json: Json = False,
+) -> None:
+    """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
+    with _plain_errors(as_json):
+        from openmocha import media
+        from openmocha.toon.films import render_to_file
+
+        media.check_output(output, ".mp4")
+        width, height = _parse_size(size)
+        assert width is not None and height is not None
+        film = render_to_file(seed, source, output, width, height)
+        truth = str(output.with_suffix(".json"))
+        result = {"output": str(output), "truth": truth, "seed": seed, "caption": film.caption}
+        _report(result, f"{output} and {truth}\n{film.caption}", as_json)
+
+
+# --- what the commands share ---------------------------------------------------------------------
+
+
+def _request(prompt: str | None, script: Path | None) -> Any:
+    """The Script to film, from exactly one of the two."""
+    from openmocha.prompt import load_script, parse_prompt
+
+    if (prompt is None) == (script is None):
+        raise ValueError("give either a prompt or --script, and not both")
+    return load_script(script) if script is not None else parse_prompt(prompt or "")
+
+
+def _parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """ "192x128" -> (192, 128); None keeps the model's own size."""
+    from openmocha.sampling import check_size
+
+    if size is None:
+        return None, None
+    if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", size, re.IGNORECASE):
+        raise ValueError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 192x128")
+    width, height = map(int, size.lower().split("x"))
+    check_size(width, height)
+    return width, height
+
+
+def _report(result: dict[str, Any], sentence: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else sentence)
+
+
+@contextlib.contextmanager
+def _plain_errors(as_json: bool) -> Iterator[None]:
+    """Turn users' mistakes into one line and exit code 2, an interrupt into exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was left behind", err=True)
+        raise typer.Exit(130) from None
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        if as_json:
+            typer.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def _speech_warnings() -> Iterator[list[str]]:
+    """Show the package's own warnings as one line each and collect them; hide other libraries'."""
+    from openmocha.media import SpeechWarning
+
+    notes: list[str] = []
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        notes.append(str(message))
+        typer.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", SpeechWarning)
+        warnings.showwarning = show
+        yield notes
+
+
+@contextlib.contextmanager
+def _progress(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, as a function of (steps done, steps in all)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=hidden, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
