@@ -67,8 +67,8 @@ def _joints(look: Look, arm: Arm, side: float, shrug: float) -> tuple[Point, Poi
     shoulder = (side * (look.shoulder - 7), SHOULDER_Y + 12 - 9 * shrug)
     outward = (arm.reach + 1.0) / 2.0
     upper = 9.0 + arm.lift * (25.0 + 70.0 * outward)
-    fold = max(-1.0, min(1.0, 1.7 * arm.reach + 0.35))
-    lower = upper + 138.0 * arm.bend * fold + 6.0 + 62.0 * arm.lift**2
+    fold = max(-1.0, min(1.0, 1.4 * arm.reach + 0.2))
+    lower = min(upper + 138.0 * arm.bend * fold + 6.0 + 62.0 * arm.lift**2, 190.0)
     elbow = _step(shoulder, side, upper, _UPPER_ARM * size)
     return shoulder, elbow, _step(elbow, side, lower, _FOREARM * size)
 
@@ -84,7 +84,7 @@ def _draw_hand(canvas: skia.Canvas, look: Look, elbow: Point, hand: Point, kind:
     dx, dy = (hand[0] - elbow[0]) / reach, (hand[1] - elbow[1]) / reach
     skin = look.skin if look.species != "robot" else look.glint
     edge, flesh = line(look.outline, 2.0), fill(skin)
-    x, y = hand[0] + dx * 9, hand[1] + dy * 9
+    x, y = hand[0] + dx * 15, hand[1] + dy * 15
     if kind == "point":
         tip = (x + dx * 25, y + dy * 25)
         canvas.drawLine(x, y, *tip, line(look.outline, 9.5))
@@ -123,8 +123,11 @@ def draw_arm(canvas: skia.Canvas, look: Look, arm: Arm, side: float, shrug: floa
         canvas.drawPath(limb, line(darker(look.cloth, 0.5), thick + 2.4))
         canvas.drawPath(limb, line(cloth, thick))
         _draw_hand(canvas, look, elbow, hand, arm.hand)
-        cuff = _along(elbow, hand, 0.93)
-        canvas.drawLine(*cuff, *hand, line(look.cloth_shade, thick * 0.92))
+        ax, ay = (hand[0] - elbow[0]) / 68.0, (hand[1] - elbow[1]) / 68.0
+        wrist = (hand[0] + ax * 7, hand[1] + ay * 7)
+        half = thick * 0.36
+        canvas.drawLine(wrist[0] - ay * half, wrist[1] + ax * half, wrist[0] + ay * half,
+                        wrist[1] - ax * half, line(look.cloth_shade, 6.5))  # fmt: skip
         return
     canvas.drawPath(limb, line(look.outline, thick - 4.6))
     canvas.drawPath(limb, line(skin, thick - 7))
@@ -171,10 +174,14 @@ def _draw_skirt(canvas: skia.Canvas, look: Look) -> None:
     skirt.quadTo(low, hip, low * 0.9, top)
     skirt.close()
     canvas.drawPath(skirt, line(darker(look.cloth, 0.5), 2.2))
-    canvas.drawPath(skirt, ramp((0, top), (0, end), (look.cloth, mix(look.cloth, look.cloth_shade, 0.6))))
+    canvas.drawPath(
+        skirt, ramp((0, top), (0, end), (look.cloth, mix(look.cloth, look.cloth_shade, 0.6)))
+    )
     fold = line(look.cloth_shade, 2.4, 0.7)
     for share in (-0.45, 0.45) if dress else (0.0,):
-        canvas.drawPath(curve((share * low, hip - 10), (share * low, hip + 20), (share * flare, end)), fold)
+        canvas.drawPath(
+            curve((share * low, hip - 10), (share * low, hip + 20), (share * flare, end)), fold
+        )
 
 
 def draw_body(canvas: skia.Canvas, look: Look, pose: Pose, full: bool) -> None:
@@ -199,6 +206,7 @@ def draw_body(canvas: skia.Canvas, look: Look, pose: Pose, full: bool) -> None:
     draw_clothes(canvas, look, hip)
     draw_neck(canvas, look)
     draw_collar(canvas, look)
-    rim = curve((look.shoulder * 0.55, 67 - 8 * pose.shrug), (look.shoulder * 0.9, 70 - 8 * pose.shrug),
-                (look.shoulder + 0.5, 90 - 8 * pose.shrug))  # fmt: skip
+    up = 8 * pose.shrug
+    w = look.shoulder
+    rim = curve((w * 0.55, 67 - up), (w * 0.9, 70 - up), (w + 0.5, 90 - up))
     canvas.drawPath(rim, line(look.rim, 2.4, 0.55))

@@ -47,9 +47,7 @@ def _draw_coat(canvas: skia.Canvas, look: Look, hip: float) -> None:
 
 def _draw_hoodie(canvas: skia.Canvas, look: Look, hip: float) -> None:
     pocket_y = 74 + (hip - 74) * 0.62
-    pocket = polygon(
-        [(-22, pocket_y), (22, pocket_y), (34, hip - 12), (-34, hip - 12)]
-    )
+    pocket = polygon([(-22, pocket_y), (22, pocket_y), (34, hip - 12), (-34, hip - 12)])
     canvas.drawPath(pocket, fill(look.cloth_shade, 0.55))
     string = line(_inner(look), 3.0)
     for side in (-1.0, 1.0):
@@ -77,7 +75,9 @@ def _draw_dress(canvas: skia.Canvas, look: Look, hip: float) -> None:
     waist = 74 + (hip - 74) * 0.62
     canvas.drawLine(-look.shoulder * 0.7, waist, look.shoulder * 0.7, waist,
                     line(look.accent, 7.0))  # fmt: skip
-    canvas.drawPath(curve((-16, 96), (-12, 120), (-20, waist - 6)), line(look.cloth_shade, 2.0, 0.6))
+    canvas.drawPath(
+        curve((-16, 96), (-12, 120), (-20, waist - 6)), line(look.cloth_shade, 2.0, 0.6)
+    )
     canvas.drawPath(curve((16, 96), (12, 120), (20, waist - 6)), line(look.cloth_shade, 2.0, 0.6))
 
 

@@ -23,7 +23,7 @@ from openmocha.toon.stories import Cast, Clip, Story
 # Of each shot: pixels per head unit at a short side of 128, the height of the head's centre as a
 # share of the short side, and how far off the middle "left" and "right" are.
 _FRAMING = {
-    "close-up": (0.84, 0.415, 0.10),
+    "close-up": (0.83, 0.41, 0.10),
     "medium close-up": (0.52, 0.36, 0.16),
     "medium": (0.33, 0.28, 0.2),
     "wide": (0.156, 0.2, 0.25),
@@ -47,7 +47,7 @@ def _stand(
     if clip.shot == "wide":
         head = 0.94 - feet_y(look) * scale / 128
     elif clip.shot == "medium" and child:
-        head += 0.07
+        head, scale = head + 0.04, scale * 1.1
     if look.species == "rabbit" and clip.shot != "wide":
         head += 0.05
     spare = 0.22 * (width - short) / short
@@ -59,9 +59,7 @@ def _stand(
 def _draw_background(
     canvas: skia.Canvas, story: Story, clip: Clip, view: View, width: int, height: int
 ) -> None:
-    image = background(
-        story.place, story.background_colour, story.light, clip.shot, width, height
-    )
+    image = background(story.place, story.background_colour, story.light, clip.shot, width, height)
     short = min(width, height)
     # What is far away moves and grows less than the characters do.
     zoom = 1.0 + 0.5 * (view.zoom - 1.0)
@@ -72,7 +70,10 @@ def _draw_background(
     canvas.translate(width / 2 + shift_x, height / 2 + shift_y)
     canvas.scale(zoom, zoom)
     canvas.drawImage(
-        image, -image.width() / 2, -image.height() / 2, skia.SamplingOptions(skia.FilterMode.kLinear)
+        image,
+        -image.width() / 2,
+        -image.height() / 2,
+        skia.SamplingOptions(skia.FilterMode.kLinear),
     )
     canvas.restore()
 
@@ -87,9 +88,7 @@ def _draw_shadow(canvas: skia.Canvas, look: Look, clip: Clip, wall: bool) -> Non
         oval(canvas, 4, feet_y(look) + 2, look.shoulder * 1.25, 11, fill((24, 12, 40), 0.28))
 
 
-def _draw_character(
-    canvas: skia.Canvas, look: Look, pose: Pose, full: bool
-) -> skia.Rect:
+def _draw_character(canvas: skia.Canvas, look: Look, pose: Pose, full: bool) -> skia.Rect:
     """Draw one character around the current origin; returns its mouth box in pixels."""
     hip = hip_y(look)
     canvas.translate(pose.sway[0] * 84.0, -pose.sway[1] * 84.0 if not full else 0.0)

@@ -24,7 +24,9 @@ def _lid(half: float, edge: float, cover: float, tilt: float) -> skia.Path:
     path = skia.Path()
     path.moveTo(-half - 1.0, -tilt * 0.5)
     path.cubicTo(-half - 1, cover * 1.5, half + 1, cover * 1.5, half + 1.0, tilt * 0.5)
-    path.cubicTo(half * 0.6, edge * 1.33 + tilt, -half * 0.6, edge * 1.33 - tilt, -half - 1.0, -tilt * 0.5)
+    path.cubicTo(
+        half * 0.6, edge * 1.33 + tilt, -half * 0.6, edge * 1.33 - tilt, -half - 1.0, -tilt * 0.5
+    )
     path.close()
     return path
 
@@ -64,7 +66,7 @@ def _draw_eye(canvas: skia.Canvas, look: Look, turn: Turn, pose: Pose, side: flo
         -half * 0.6, fall * 1.33 - tilt, half * 0.6, fall * 1.33 + tilt, half + 0.6, tilt * 0.5
     )
     canvas.drawPath(lash, line(darker(look.outline, 0.45), 2.3 if look.feminine else 1.8))
-    if look.feminine:
+    if look.feminine and side * turn.sin_yaw < 0.3:
         tip = (side * (half + 3.6), -2.6 + fall * 0.25)
         canvas.drawPath(curve((side * half, 0.2), (side * (half + 2), 0), tip), line(INK, 1.8))
     canvas.restore()

@@ -24,7 +24,7 @@ def head_turn(look: Look, pose: Pose) -> Turn:
 def _outline(look: Look, turn: Turn, drop: float) -> skia.Path:
     """The face: narrower towards the far side of a turned head, chin pushed forward."""
     t, rx, ry, jaw = turn.sin_yaw, look.rx, look.ry, look.jaw
-    far_left, far_right = 1.0 - 0.08 * max(-t, 0.0), 1.0 - 0.08 * max(t, 0.0)
+    far_left, far_right = 1.0 - 0.04 * max(-t, 0.0), 1.0 - 0.04 * max(t, 0.0)
     chin = ry + drop
     tip = 13.0 if look.feminine else 17.0
     if look.species in ("cat", "fox"):
@@ -132,7 +132,7 @@ def _draw_muzzle(canvas: skia.Canvas, look: Look, turn: Turn, drop: float) -> No
         for side in (-1.0, 1.0):
             cheek = smooth(
                 [turn.at(side * 4, 8), turn.at(side * 30, 6), turn.at(side * 46, 22),
-                 turn.at(side * 24, 40), turn.at(0, 44)]
+                 turn.at(side * 24, 37), turn.at(0, 40)]
             )  # fmt: skip
             canvas.drawPath(cheek, fill(pale))
     oval(canvas, x, y + 2 + drop * 0.5, 29 if look.species != "bear" else 27, 20 + drop, fill(pale))
@@ -202,7 +202,9 @@ def _draw_skull(canvas: skia.Canvas, look: Look, turn: Turn, drop: float) -> Non
 def draw_head(canvas: skia.Canvas, look: Look, pose: Pose) -> None:
     """Draw a head around the origin, turned, tilted and speaking as `pose` says."""
     turn = head_turn(look, pose)
-    drop = 3.0 * pose.mouth[0] * (1.0 - pose.mouth[2])  # the jaw follows an opening mouth
+    # The jaw follows an opening mouth, but for the rigid one of a robot.
+    loose = 1.4 if look.species != "robot" else 0.0
+    drop = loose * pose.mouth[0] * (1.0 - pose.mouth[2])
     _draw_skull(canvas, look, turn, drop)
     if look.species != "robot":
         _draw_cheeks(canvas, look, turn, pose.smile)

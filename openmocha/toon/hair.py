@@ -1,6 +1,7 @@
 """Hair, beards and what is worn on the head."""
 
 import math
+from collections.abc import Sequence
 
 import skia
 
@@ -47,12 +48,13 @@ def draw_back_hair(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     else:
         oval(canvas, back, -10, look.rx + 3, 44, dark)
     if style == "bun":
-        oval(canvas, back * 1.3, -68, 20, 18, fill(look.hair_shade))
-        oval(canvas, back * 1.3, -69, 18.5, 16.5, fill(look.hair))
-        oval(canvas, back * 1.3 - 5, -74, 7, 4.5, fill(look.hair_glint, 0.6))
+        x = (-1.0 if turn.sin_yaw > 0.15 else 1.0) * 29.0
+        oval(canvas, x, -52, 21, 19.5, fill(look.hair_shade))
+        oval(canvas, x, -52, 19.2, 17.8, fill(look.hair))
+        oval(canvas, x - 4, -58, 7.5, 4.5, fill(look.hair_glint, 0.6))
 
 
-def _cap(look: Look, turn: Turn, hairline: list[tuple[float, float]], grow: float) -> skia.Path:
+def _cap(look: Look, turn: Turn, hairline: Sequence[tuple[float, float]], grow: float) -> skia.Path:
     """The cap of hair from ear to ear: over the skull and back along the hairline."""
     back, rx, ry = -5 * turn.sin_yaw, look.rx + grow, look.ry + grow
     low = 6.0
@@ -91,14 +93,17 @@ def draw_front_hair(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     if style == "curly":
         for i in range(8):
             angle = math.radians(192 + 22.3 * i)
-            x, y = -5 * turn.sin_yaw + 40 * math.cos(angle), -8 + 41 * math.sin(angle)
+            if math.cos(angle) * turn.sin_yaw > 0.35:
+                continue  # it would hide the far eye
+            x, y = -9 * turn.sin_yaw + 40 * math.cos(angle), -9 + 41 * math.sin(angle)
             oval(canvas, x, y, 13.5, 13, fill(look.hair))
             oval(canvas, x - 3, y - 4, 5.5, 4, fill(look.hair_glint, 0.5))
     else:
         shine = curve((-27, -35), (-12, -54), (12, -49))
         canvas.drawPath(shine, line(look.hair_glint, 4.2, 0.62))
     rim = skia.Path()
-    rim.addArc(skia.Rect(-look.rx - 3, -look.ry - 5, look.rx + 3, look.ry - 2), -62, 58)
+    back, wide = -5 * turn.sin_yaw, look.rx + 2.5
+    rim.addArc(skia.Rect(back - wide, -look.ry - 3.5, back + wide, look.ry), -72, 50)
     canvas.drawPath(rim, line(look.rim, 2.2, 0.6))
 
 
@@ -115,9 +120,7 @@ def draw_locks(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
         )  # fmt: skip
         canvas.drawPath(lock, line(look.hair_shade, 1.8))
         canvas.drawPath(lock, fill(look.hair))
-        streak = curve(
-            (back + side * 43, 10), (back + side * 47, 50), (back + side * 42, 84)
-        )
+        streak = curve((back + side * 43, 10), (back + side * 47, 50), (back + side * 42, 84))
         canvas.drawPath(streak, line(look.hair_glint, 2.6, 0.45))
 
 
@@ -127,6 +130,12 @@ def draw_beard(canvas: skia.Canvas, look: Look, turn: Turn, drop: float) -> None
         return
     hair = look.hair if look.species == "person" else darker(look.skin, 0.45)
     push = 9 * turn.sin_yaw
+    if look.species != "person":  # a goatee
+        tuft = smooth([(push - 13, 44 + drop), (push, 41 + drop), (push + 13, 44 + drop),
+                       (push + 5, 62), (push, 70), (push - 5, 62)])  # fmt: skip
+        canvas.drawPath(tuft, line(darker(hair, 0.3), 1.6))
+        canvas.drawPath(tuft, fill(hair))
+        return
     outside = [(-38, 6), (-36, 26), (-24 + push, 46), (push, 56 + drop), (24 + push, 46), (36, 26),
                (38, 6)]  # fmt: skip
     inside = [turn.at(x, y) for x, y in ((31, 10), (24, 17), (9, 15), (0, 17), (-9, 15), (-24, 17),
@@ -147,6 +156,8 @@ def _draw_glasses(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
         oval(canvas, x, y, wide, radius * 0.94, fill(_GLASS, 0.2))
         oval(canvas, x, y, wide, radius * 0.94, frame)
         centres.append((x, y, wide))
+        if side * turn.sin_yaw > 0.3:
+            continue
         end = (side * look.rx * 0.98 - 4 * turn.sin_yaw, y - 2)
         canvas.drawPath(curve((x + side * wide, y), end, end), frame)
     (ax, ay, aw), (bx, by, bw) = centres
@@ -155,14 +166,16 @@ def _draw_glasses(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
 
 def _draw_hat(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     """A round felt hat with a band."""
-    shift, lift = -3 * turn.sin_yaw, -28 - 4 * turn.sin_pitch
+    shift, lift = -3 * turn.sin_yaw, -31 - 4 * turn.sin_pitch
     crown = smooth(
         [(shift - 43, lift), (shift - 42, lift - 26), (shift - 22, lift - 44),
          (shift + 22, lift - 44), (shift + 42, lift - 26), (shift + 43, lift)]
     )  # fmt: skip
     colour = look.accent
     canvas.drawPath(crown, line(darker(colour, 0.5), 1.8))
-    canvas.drawPath(crown, ramp((-30, -70), (40, -20), (lighter(colour, 0.15), darker(colour, 0.2))))
+    canvas.drawPath(
+        crown, ramp((-30, -70), (40, -20), (lighter(colour, 0.15), darker(colour, 0.2)))
+    )
     band = smooth([(shift - 44, lift), (shift - 43.5, lift - 11), (shift, lift - 8),
                    (shift + 43.5, lift - 11), (shift + 44, lift), (shift, lift + 4)])  # fmt: skip
     canvas.drawPath(band, fill(darker(colour, 0.5)))
@@ -185,6 +198,9 @@ def _draw_headphones(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     canvas.drawPath(arc, line((120, 124, 140), 2.2))
     for side in (-1.0, 1.0):
         x = shift + side * wide
+        if side * turn.sin_yaw > 0.3:
+            continue
+        x -= side * (7.0 if abs(turn.sin_yaw) > 0.3 else 0.0)
         box(canvas, (x - 9, -12, x + 9, 21), fill((48, 48, 60)), 8)
         box(canvas, (x - 5.5, -8, x + 5.5, 17), fill(look.accent), 5)
 

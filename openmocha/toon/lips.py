@@ -12,7 +12,7 @@ from openmocha.toon.brush import fill, line, oval
 from openmocha.toon.looks import Look, Turn
 from openmocha.toon.palette import RGB, darker
 
-MOUTH_HALF_WIDTH = 17.5
+MOUTH_HALF_WIDTH = 18.0
 MAX_OPENING = 17.0
 _INSIDE: RGB = (62, 12, 24)
 _TEETH: RGB = (255, 253, 248)
@@ -65,7 +65,7 @@ def lips_of(mouth: tuple[float, float, float, float], smile: float, width: float
     opened = min(max(opened, 0.0), 1.0) * (1.0 - 0.97 * pressed)
     opening = MAX_OPENING * opened + 4.2 * teeth * (1.0 - opened) * (1.0 - pressed)
     half = MOUTH_HALF_WIDTH * (1.0 + (0.2 * spread if spread > 0 else 0.42 * spread))
-    half *= (1.0 + 0.12 * max(smile, 0.0)) * (1.0 - 0.08 * opened) * width
+    half *= (1.0 + 0.1 * max(smile, 0.0)) * (1.0 + 0.06 * pressed - 0.06 * opened) * width
     rounded = max(-spread, 0.0)
     return Lips(
         half=half,
@@ -83,9 +83,7 @@ def _draw_inside(canvas: skia.Canvas, lips: Lips, teeth: float) -> None:
     if opening < 1.2:
         return
     if opening > 5.0:
-        oval(
-            canvas, 0, lips.lower - 0.2 * opening, 0.52 * lips.half, 0.24 * opening, fill(_TONGUE)
-        )
+        oval(canvas, 0, lips.lower - 0.2 * opening, 0.52 * lips.half, 0.24 * opening, fill(_TONGUE))
     shown = min(0.62, 4.6 / opening)
     canvas.drawPath(lips.between(0.04, shown + (0.96 - shown) * teeth), fill(_TEETH))
 
@@ -124,4 +122,4 @@ def mouth_region(look: Look, turn: Turn) -> tuple[float, float, float, float]:
     middle = turn.at(0, y)[1]
     centre = turn.at(0, y)[0]
     reach = max(right - centre, centre - left, 22.0)
-    return centre - reach, middle - 13.0, centre + reach, middle + 24.0
+    return centre - reach, middle - 13.0, centre + reach, middle + 26.0

@@ -39,7 +39,12 @@ _HEAD_SIZE = {
 }
 _IRIS: tuple[RGB, ...] = ((92, 56, 30), (52, 104, 176), (62, 128, 80), (60, 44, 40))
 # Height of the trunk and of the legs as a share of a grown young person's.
-_BUILD = {"child": (0.6, 0.56), "young": (1.0, 1.0), "middle-aged": (1.0, 0.98), "elderly": (0.94, 0.9)}
+_BUILD = {
+    "child": (0.6, 0.56),
+    "young": (1.0, 1.0),
+    "middle-aged": (1.0, 0.98),
+    "elderly": (0.94, 0.9),
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,8 @@ class Turn:
 
     def at(self, x: float, y: float, lift: float = 0.0) -> tuple[float, float]:
         """Screen position of the point in front of (x, y), `lift` units above the surface."""
-        depth = 1.0 - 0.85 * (x / self.rx) ** 2 - 0.35 * (y / self.ry) ** 2
-        z = self.rx * math.sqrt(max(depth, 0.0)) + lift
+        depth = 1.0 - (x / self.rx) ** 2 - 0.35 * (y / self.ry) ** 2
+        z = 0.86 * self.rx * math.sqrt(max(depth, 0.0)) + lift
         return (
             x * self.cos_yaw + z * self.sin_yaw,
             y * self.cos_pitch - 0.6 * z * self.sin_pitch,
@@ -111,9 +116,7 @@ class Turn:
 
 def turn_of(look: Look, yaw: float, pitch: float) -> Turn:
     """`yaw` and `pitch` in radians; positive looks to the viewer's right and up."""
-    return Turn(
-        look.rx, look.ry, math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
-    )
+    return Turn(look.rx, look.ry, math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch))
 
 
 def _body_colour(character: Character) -> RGB:
@@ -130,7 +133,7 @@ def _lip_colour(character: Character, skin: RGB) -> RGB:
     if character.species != "person":
         return mix(darker(skin, 0.45), (150, 60, 70), 0.45)
     red = (206, 40, 62) if character.gender == "female" else (176, 64, 62)
-    return mix(skin, red, 0.62 if character.gender == "female" else 0.42)
+    return mix(skin, red, 0.66 if character.gender == "female" else 0.5)
 
 
 @lru_cache(maxsize=256)
@@ -162,7 +165,7 @@ def make_look(character: Character, light: str) -> Look:
         glint=lighter(skin, 0.4),
         outline=darker(skin, 0.55),
         hair=hair,
-        hair_shade=darker(hair, 0.34),
+        hair_shade=darker(hair, 0.28),
         hair_glint=lighter(hair, 0.34),
         brow=darker(brow, 0.2),
         cloth=cloth,
@@ -180,7 +183,7 @@ def make_look(character: Character, light: str) -> Look:
         eye=11.6 if child else (10.4 if feminine else 9.6),
         eye_y=4.0 if child else -1.0,
         mouth_y=26.0,
-        lip=(1.25 if feminine else 0.85) if person else 0.6,
+        lip=(1.25 if feminine else 0.95) if person else 0.75,
         shoulder=(42.0 if child else 53.0 if feminine else 61.0),
         trunk=trunk,
         legs=legs,

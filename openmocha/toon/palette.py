@@ -55,19 +55,19 @@ CLOTH_RGB: dict[str, RGB] = {
 }
 # Backgrounds are a little calmer than clothes, so that the character stands out.
 BACKGROUND_RGB: dict[str, RGB] = {
-    "red": (196, 70, 72),
-    "orange": (236, 150, 74),
+    "red": (204, 58, 62),
+    "orange": (242, 148, 58),
     "yellow": (246, 216, 104),
-    "green": (98, 172, 112),
-    "blue": (92, 146, 222),
-    "purple": (146, 106, 192),
-    "pink": (244, 168, 200),
+    "green": (82, 172, 98),
+    "blue": (66, 130, 230),
+    "purple": (134, 88, 194),
+    "pink": (248, 160, 200),
     "white": (240, 240, 242),
     "black": (54, 55, 64),
     "grey": (158, 162, 170),
-    "brown": (148, 106, 74),
+    "brown": (132, 90, 60),
 }
-# Of each light: the tint laid over the frame, its strength, and the rim light on hair and shoulders.
+# Of each light: the tint laid over the frame, its strength, and the rim on hair and shoulders.
 LIGHT_TINT: dict[str, tuple[RGB, float, RGB]] = {
     "soft daylight": ((255, 255, 250), 0.03, (255, 255, 244)),
     "warm evening light": ((255, 148, 48), 0.075, (255, 206, 120)),

@@ -11,6 +11,7 @@ from functools import lru_cache
 import skia
 
 from openmocha.toon.brush import (
+    argb,
     box,
     curve,
     fill,
@@ -30,12 +31,17 @@ from openmocha.toon.palette import (
     colour_of,
     darker,
     lighter,
-    luma,
     mix,
 )
 
 MARGIN = 1.4  # the image is this much larger than the frame
 _BLUR = {"close-up": 1.5, "medium close-up": 1.15, "medium": 0.75, "wide": 0.45}
+# The colour and depth of the corners under each light.
+_CORNERS: dict[str, tuple[RGB, float]] = {
+    "soft daylight": ((40, 30, 60), 0.12),
+    "warm evening light": ((120, 44, 0), 0.26),
+    "cool night light": ((4, 12, 84), 0.32),
+}
 _NEAR = {"close-up": 1.12, "medium close-up": 1.08, "medium": 1.0, "wide": 0.92}
 
 
@@ -103,11 +109,15 @@ def _kitchen(canvas: skia.Canvas, base: RGB, kx: float) -> None:
 def _office(canvas: skia.Canvas, base: RGB, kx: float) -> None:
     _backdrop(canvas, lighter(base, 0.06), base)
     x = -36 * kx
-    box(canvas, (x - 24, -46, x + 20, 8), fill(WHITE), 1)
-    box(canvas, (x - 22, -44, x + 18, 6), ramp((0, -44), (0, 6), ((176, 216, 246), (228, 242, 252))))
-    for i in range(7):
-        y = -43 + 7 * i
-        box(canvas, (x - 22, y, x + 18, y + 3.2), fill(lighter(base, 0.62)))
+    box(canvas, (x - 22, -40, x + 12, -2), fill(WHITE), 1)
+    box(
+        canvas,
+        (x - 20, -38, x + 10, -4),
+        ramp((0, -44), (0, 6), ((150, 206, 246), (220, 240, 252))),
+    )
+    for i in range(6):
+        y = -37 + 6 * i
+        box(canvas, (x - 20, y, x + 10, y + 2.6), fill(lighter(base, 0.5)))
     x = 38 * kx
     for row in range(3):
         y = -46 + 21 * row
@@ -152,20 +162,34 @@ def _park(canvas: skia.Canvas, base: RGB, kx: float) -> None:
 def _forest(canvas: skia.Canvas, base: RGB, kx: float) -> None:
     _backdrop(canvas, lighter(base, 0.2), base)
     for i in range(-8, 9):
-        box(canvas, (i * 13 * kx + 3, -90, i * 13 * kx + 6.5, 34), fill(mix(base, darker(base, 0.3), 0.6)))
-    for x, wide in ((-52, 6), (-33, 5), (31, 5.5), (50, 6.5), (-12, 3.4), (14, 3.4)):
-        trunk = [(x * kx - wide, -90), (x * kx + wide, -90), (x * kx + wide * 1.1, 32),
-                 (x * kx + wide * 1.8, 44), (x * kx - wide * 1.8, 44), (x * kx - wide * 1.1, 32)]  # fmt: skip
-        canvas.drawPath(polygon(trunk), fill(mix((88, 60, 48), base, 0.18)))
-        box(canvas, (x * kx - wide, -90, x * kx - wide * 0.4, 32), fill((134, 98, 74), 0.6))
+        far = (i * 15 * kx + 3, -90, i * 15 * kx + 6, 40)
+        box(canvas, far, fill(darker(base, 0.13)))
+    for x, wide in ((-55, 5.5), (-34, 4.4), (33, 4.8), (54, 6), (-11, 2.6), (13, 2.8)):
+        outline = ((-1, -90), (1, -90), (1.1, 32), (1.8, 44), (-1.8, 44), (-1.1, 32))
+        trunk = [(x * kx + dx * wide, y) for dx, y in outline]
+        canvas.drawPath(polygon(trunk), fill(mix((84, 58, 48), darker(base, 0.35), 0.4)))
+        box(
+            canvas,
+            (x * kx - wide, -90, x * kx - wide * 0.4, 32),
+            fill(mix((150, 112, 84), base, 0.4), 0.6),
+        )
     for i in range(-9, 10):
         x = i * 11 * kx
-        oval(canvas, x, -57 + 5 * (i % 3), 11 * max(kx, 1), 13, fill((60, 116, 74) if i % 2 else (76, 136, 82)))
+        oval(
+            canvas,
+            x,
+            -62 + 4 * (i % 3),
+            11 * max(kx, 1),
+            13,
+            fill((60, 116, 74) if i % 2 else (76, 136, 82)),
+        )
     _ground(canvas, 40, (84, 132, 76), (58, 98, 62))
     for i in range(-9, 10):
         x = i * 10 * kx + 4
         for lean in (-5, 0, 5):
-            canvas.drawPath(curve((x, 46), (x + lean * 0.3, 38), (x + lean, 34)), line((98, 156, 84), 1.8))
+            canvas.drawPath(
+                curve((x, 46), (x + lean * 0.3, 38), (x + lean, 34)), line((98, 156, 84), 1.8)
+            )
 
 
 def _beach(canvas: skia.Canvas, base: RGB, kx: float) -> None:
@@ -182,7 +206,9 @@ def _beach(canvas: skia.Canvas, base: RGB, kx: float) -> None:
     canvas.drawPath(curve((x - 4, 48), (x + 4, 10), (x + 2, -26)), line((150, 104, 70), 5))
     for dx, dy in ((-22, -8), (-17, 6), (20, -9), (24, 4), (2, -18), (8, 12)):
         tip = (x + 2 + dx, -26 + dy)
-        canvas.drawPath(curve((x + 2, -26), (x + 2 + dx * 0.5, -34 + dy * 0.3), tip), line((54, 138, 84), 5))
+        canvas.drawPath(
+            curve((x + 2, -26), (x + 2 + dx * 0.5, -34 + dy * 0.3), tip), line((54, 138, 84), 5)
+        )
 
 
 def _house(canvas: skia.Canvas, x: float, wide: float, top: float, wall: RGB, lit: RGB) -> None:
@@ -214,14 +240,17 @@ def _street(canvas: skia.Canvas, base: RGB, kx: float) -> None:
 
 def _city_at_night(canvas: skia.Canvas, base: RGB, kx: float) -> None:
     night = (16, 18, 44)
-    _backdrop(canvas, mix(base, night, 0.3), lighter(base, 0.04))
+    _backdrop(canvas, mix(base, night, 0.2), lighter(base, 0.04))
     oval(canvas, -30 * kx, -40, 7, 7, fill((255, 250, 222)))
-    oval(canvas, -27 * kx, -42, 6, 6, fill(mix(base, night, 0.3)))
+    oval(canvas, -27 * kx, -42, 6, 6, fill(mix(base, night, 0.2)))
     for i in range(14):
         x, y = ((i * 37) % 120 - 60) * kx, -58 + (i * 23) % 34
         oval(canvas, x, y, 0.9, 0.9, fill(WHITE))
-    for i, (x, wide, top) in enumerate(((-58, 18, -2), (-42, 16, -20), (-24, 14, 4), (-8, 14, -8),
-                                        (8, 14, 6), (24, 15, -12), (41, 17, -26), (58, 18, -6))):  # fmt: skip
+    towers = (
+        (-58, 18, -2), (-42, 16, -20), (-24, 14, 4), (-8, 14, -8),
+        (8, 14, 6), (24, 15, -12), (41, 17, -26), (58, 18, -6),
+    )  # fmt: skip
+    for i, (x, wide, top) in enumerate(towers):
         wide *= max(kx, 1) * 0.5
         wall = mix(mix(base, night, 0.78), night, 0.15 * (i % 2))
         box(canvas, (x * kx - wide, top, x * kx + wide, 90), fill(wall))
@@ -297,9 +326,13 @@ def has_wall(place: str) -> bool:
 def _draw_light(canvas: skia.Canvas, base: RGB, light: str) -> None:
     """The light falls in from the upper left and leaves the corners darker."""
     colour = LIGHT_TINT[light][2]
-    spot(canvas, -38, -52, 95, 95, glow(95, colour, 0.3 if luma(base) < 200 else 0.15))
+    spot(canvas, -42, -52, 80, 80, glow(80, colour, 0.2))
+    edge, strength = _CORNERS[light]
     shade = skia.GradientShader.MakeRadial(
-        skia.Point(0, 0), 100, [0x00180830, 0x00180830, 0x50180830], [0.0, 0.5, 1.0]
+        skia.Point(0, 0),
+        100,
+        [argb(edge, 0.0), argb(edge, 0.0), argb(edge, strength)],
+        [0.0, 0.42, 1.0],
     )
     canvas.drawPaint(skia.Paint(Shader=shade))
 
