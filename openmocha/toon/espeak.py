@@ -71,6 +71,7 @@ def load_espeak() -> tuple[ctypes.CDLL, int]:
     rate = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, 0, data, PHONEME_EVENTS_IPA_AND_NO_EXIT)
     if rate <= 0:
         raise RuntimeError(f"espeak-ng could not read its data in {data.decode()}")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else the clock seeds the noise of breath
     return library, rate
 
 
