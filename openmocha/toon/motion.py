@@ -237,7 +237,11 @@ def act(rng: np.random.Generator, times: Curve, cast: Cast, curves: Curves) -> C
     amount = hold(times, start, length * rng.uniform(0.9, 1.1))
     beat = np.sin(2 * np.pi * (times - start) * rng.uniform(1.6, 2.2))
     size = rng.uniform(0.85, 1.15)
-    return ACTS[cast.action](curves, amount, beat * size, rng.random() < 0.5)
+    # The arm nearer to the middle of the frame, or on the side that one faces: its hand is seen.
+    either = "left" if rng.random() < 0.5 else "right"
+    side = {"left": "right", "right": "left"}.get(cast.position) or cast.facing
+    arm = either if side == "camera" else side
+    return ACTS[cast.action](curves, amount, beat * size, arm == "left")
 
 
 def nod(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
