@@ -105,7 +105,7 @@ def clip_sentences(rng: np.random.Generator, story: Story, clip: Clip, drop: flo
         person, tag = story.characters[cast.character], f"Person{cast.character + 1}"
         speaking = clip.speaker == index
         words = {"tag": tag, "shot": shot_name(rng, clip), **pronouns(person)}
-        first = wording.TAG_SPEAKS if speaking else wording.TAG_LISTENS
+        first: tuple[str, ...] = wording.TAG_SPEAKS if speaking else wording.TAG_LISTENS
         if kept(rng, drop * 0.6) and index == 0:
             first = wording.TAG_SPEAKS_SHOT if speaking else wording.TAG_LISTENS_SHOT
         text = say(rng, first).format(**words)

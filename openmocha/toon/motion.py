@@ -143,7 +143,7 @@ def drift(rng: np.random.Generator, times: Curve, period_s: float) -> Curve:
 
 def bump(times: Curve, centre_s: float, width_s: float) -> Curve:
     """1 at `centre_s`, falling off smoothly to either side over `width_s`."""
-    return np.exp(-0.5 * ((times - centre_s) / width_s) ** 2)
+    return np.asarray(np.exp(-0.5 * ((times - centre_s) / width_s) ** 2))
 
 
 def hold(times: Curve, start_s: float, end_s: float, ease_s: float = 0.3) -> Curve:
@@ -332,8 +332,8 @@ def poses_of(curves: Curves, mouth: np.ndarray | None) -> list[Pose]:
             head=tuple(head[t]),
             sway=tuple(sway[t]),
             lean=lean[t],
-            left_arm=Arm(*left[t], hand=curves.hands[0]),
-            right_arm=Arm(*right[t], hand=curves.hands[1]),
+            left_arm=Arm(*left[t], curves.hands[0]),
+            right_arm=Arm(*right[t], curves.hands[1]),
             shrug=lifted[t],
         )
         for t in range(len(head))
