@@ -1,0 +1,114 @@
+"""Score one film against the truth of its story: what the judge reads, next to what was asked."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.intervals import pearson
+from openmocha.toon.cuts import find_cut
+from openmocha.toon.films import Truth
+from openmocha.toon.judge import Judgement
+from openmocha.toon.labels import (
+    FRAME_ATTRIBUTES,
+    NO_ANSWER,
+    PERSON_ATTRIBUTES,
+    clip_labels,
+)
+from openmocha.toon.stories import Clip
+
+CLOSE = ("close-up", "medium close-up")
+GUARD = 4  # frames after a cut that may still be melting from one shot into the next
+CUT_TOLERANCE = 3
+
+
+def clip_ranges(truth: Truth) -> list[tuple[Clip, slice]]:
+    """The clips of a film with the frames that show them."""
+    if truth.cut_frame is None:
+        return [(truth.story.clips[0], slice(0, None))]
+    first, second = truth.story.clips
+    return [(first, slice(0, truth.cut_frame)), (second, slice(truth.cut_frame, None))]
+
+
+def score_film(frames: np.ndarray, judged: Judgement, truth: Truth) -> dict[str, Any]:
+    """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
+
+    r: opening of the speaker's mouth against the truth, only where all shots are close. attributes:
+    one [name, truth, judged] per question of each visible person and each clip. speaker, identity:
+    is the right one talking, and is the right one seen, per clip (None: nothing to tell apart).
+    """
+    ranges = clip_ranges(truth)
+    opening = speaker_opening(judged, truth)
+    close = all(clip.shot in CLOSE and clip.speaker is not None for clip, _ in ranges)
+    asked = truth.mouth[: len(opening), 0]
+    row: dict[str, Any] = {
+        "seed": truth.story.seed,
+        "source": truth.story.source,
+        "shots": [clip.shot for clip, _ in ranges],
+        "r": pearson(opening, asked) if close else None,
+        "attributes": [a for clip, where in ranges for a in attributes(judged, truth, clip, where)],
+        "people_right": [judged.num_people(w) == len(clip.cast) for clip, w in ranges],
+        "speaker": [speaker_right(judged, clip, where) for clip, where in ranges],
+        "identity": [identity_right(judged, truth, i) for i in range(len(ranges))],
+        "cut_true": truth.cut_frame,
+        "cut_judged": find_cut(frames),
+    }
+    return row
+
+
+def speaker_opening(judged: Judgement, truth: Truth) -> np.ndarray:
+    """(T,) opening of the mouth that should be talking, clip by clip."""
+    parts = [judged.mouth[where, clip.speaker or 0, 0] for clip, where in clip_ranges(truth)]
+    return np.concatenate(parts)
+
+
+def attributes(
+    judged: Judgement, truth: Truth, clip: Clip, where: slice
+) -> list[tuple[str, str, str]]:
+    """(name, truth, judged) of every question that has an answer in this clip."""
+    labels = clip_labels(truth.story, clip)
+    stop = where.stop if where.stop is not None else len(judged.mouth)
+    settled = slice(where.start + (GUARD if where.start else 0), stop)
+    rows = []
+    for name, words in PERSON_ATTRIBUTES.items():
+        for person in range(len(clip.cast)):
+            label = int(labels[name][person])
+            if label != NO_ANSWER:
+                rows.append((name, words[label], judged.attribute(name, person, settled)))
+    for name, words in FRAME_ATTRIBUTES.items():
+        rows.append((name, words[int(labels[name])], judged.attribute(name, 0, settled)))
+    return rows
+
+
+def speaker_right(judged: Judgement, clip: Clip, where: slice) -> bool | None:
+    """Of two people in one shot, does the one who should talk move their mouth more?"""
+    if len(clip.cast) < 2 or clip.speaker is None:
+        return None
+    motion = np.abs(np.diff(judged.mouth[where, :, 0], axis=0)).mean(0)
+    return bool(motion.argmax() == clip.speaker)
+
+
+def identity_right(judged: Judgement, truth: Truth, index: int) -> bool | None:
+    """In a two-clip film, does clip `index` look more like its own speaker than like the other?"""
+    ranges = clip_ranges(truth)
+    if len(ranges) < 2:
+        return None
+    where = ranges[index][1]
+    likelihood = []
+    for clip, _ in ranges:
+        labels = clip_labels(truth.story, clip)
+        scores = [
+            judged.person[name][where, 0, int(labels[name][0])].mean()
+            for name in LOOKS
+            if labels[name][0] != NO_ANSWER
+        ]
+        likelihood.append(np.mean(scores))
+    return bool(np.argmax(likelihood) == index)
+
+
+LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "clothes_colour")
+
+
+def cut_right(row: dict[str, Any]) -> bool:
+    """A two-clip film cuts within 3 frames of the true cut."""
+    found = row["cut_judged"]
+    return found is not None and abs(found - row["cut_true"]) <= CUT_TOLERANCE

@@ -1,0 +1,95 @@
+"""Wall time and memory of one film: 128 frames at 128x128, cold and warm, on two threads.
+
+    python -m benchmarks.generation_speed --model toon --runs 5
+
+Each run is a process of its own that loads the model and makes two films: the first is cold
+(imports and loading included), the second warm. Medians go to benchmarks/results/.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PROMPT = (
+    "A close-up shot of a young woman with red hair in a green coat. She looks worried and speaks "
+    "to the camera."
+)
+SECONDS = 128 / 24
+SAMPLE_RATE_HZ = 16000
+
+
+def main() -> None:
+    """Run, print medians, save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="toon")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one-run", action="store_true", help="measure in this process (internal)")
+    options = parser.parse_args()
+    if options.one_run:
+        print(json.dumps(one_run(options.model, options.steps)))
+        return
+    runs = [child(options) for _ in range(options.runs)]
+    from benchmarks.machine import machine
+
+    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    content = {
+        "machine": machine(),
+        "model": options.model,
+        "threads": options.threads,
+        "medians": medians,
+        "runs": runs,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "generation_speed.json").write_text(json.dumps(content, indent=1) + "\n")
+    print("| 128 frames at 128x128 | median of", len(runs), "|\n|---|---|")
+    for name, value in medians.items():
+        print(f"| {name.replace('_', ' ')} | {value:.2f} |")
+
+
+def child(options: argparse.Namespace) -> dict[str, float]:
+    """One measured process with its number of threads fixed from the start."""
+    command = [sys.executable, "-m", "benchmarks.generation_speed", "--one-run"]
+    command += ["--model", options.model]
+    command += ["--steps", str(options.steps)] if options.steps else []
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(options.threads),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(measured, flush=True)
+    return measured
+
+
+def one_run(model: str, steps: int | None) -> dict[str, float]:
+    """Seconds of a cold and of a warm film, and this process's peak memory in GB."""
+    started = time.monotonic()
+    import numpy as np
+
+    from openmocha.pipeline import MoChaPipeline
+
+    pipeline: Any = MoChaPipeline.from_pretrained(model)
+    # Any sound will do: the work depends on its length alone.
+    speech = np.sin(np.arange(round(SECONDS * SAMPLE_RATE_HZ)) * 0.05).astype(np.float32) * 0.3
+    pipeline(PROMPT, speech, num_inference_steps=steps, seed=0)
+    cold = time.monotonic() - started
+    started = time.monotonic()
+    pipeline(PROMPT, speech, num_inference_steps=steps, seed=1)
+    warm = time.monotonic() - started
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"cold_s": cold, "warm_s": warm, "peak_memory_gb": peak_kb * 1024 / 1e9}
+
+
+if __name__ == "__main__":
+    main()

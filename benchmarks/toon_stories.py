@@ -1,0 +1,208 @@
+"""How well a model tells unseen toon stories: lip-sync, attributes, cuts, speakers.
+
+    python -m benchmarks.toon_stories --model toon --count 200 --out runs/toon_stories
+
+Stories of the test split (unseen seeds, sentences and voices) -> films by the model, kept in --out
+so that a second run goes on where the first stopped -> the judge -> a table, and
+benchmarks/results/toon_stories.json. The judge reads the true films too, and their reconstructions
+by the model's VAE: no model can be measured better than its judge.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import loudness
+from benchmarks.film_scores import cut_right, score_film, speaker_opening
+from benchmarks.intervals import mean, pearson, share
+from benchmarks.machine import machine
+from openmocha.toon.films import Film, make_film
+from openmocha.toon.judge import Judge, load_judge
+
+RESULTS = Path(__file__).parent / "results"
+JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
+# Of every 20 stories: 6 close-ups, 5 medium close-ups, 4 medium or wide, 5 dialogues.
+SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
+REQUIRED = ("hair_colour", "skin", "clothes_colour", "background_colour", "shot", "species")
+ENVELOPE_FILMS = 60  # training films that the loudness predictor is fitted on
+
+
+def main() -> None:
+    """Generate, judge, print and save."""
+    options = parse_options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    judge = load_judge(options.judge)
+    stories = [(i, SOURCES[i % len(SOURCES)]) for i in range(options.count)]
+    settings = fit_envelope()
+    rows: dict[str, list[dict[str, Any]]] = {"generated": [], "true": [], "reconstructed": []}
+    pipeline = None
+    for seed, source in stories:
+        film = make_film(seed, source, split="test")
+        rows["true"].append(judged_row(judge, film, film.frames, settings))
+        if options.model is None:
+            continue
+        path = options.out / f"{source.replace(' ', '_')}-{seed:05d}.npz"
+        if not path.exists() or seed < options.reconstruct:
+            pipeline = pipeline or load_pipeline(options.model)
+        if not path.exists():
+            generate(pipeline, film, seed, options.steps, path)
+        with np.load(path) as kept:
+            rows["generated"].append(judged_row(judge, film, kept["frames"], settings))
+        if seed < options.reconstruct:
+            frames = reconstruct(pipeline, film.frames)
+            rows["reconstructed"].append(judged_row(judge, film, frames, settings))
+        print(progress_line(rows["generated"]), flush=True)
+    report = {name: summary(part) for name, part in rows.items() if part}
+    finish(options, report, rows)
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line; --model none measures the judge alone."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="toon", help="name or folder; 'none': true films only")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
+    parser.add_argument("--out", type=Path, default=Path("runs/toon_stories"))
+    parser.add_argument("--judge", type=Path, default=JUDGE)
+    parser.add_argument("--reconstruct", type=int, default=40, help="films put through the VAE")
+    parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
+    options = parser.parse_args()
+    options.model = None if options.model == "none" else options.model
+    return options
+
+
+def load_pipeline(model: str) -> Any:
+    """The model, on a GPU where there is one."""
+    import torch
+
+    from openmocha.pipeline import MoChaPipeline
+
+    return MoChaPipeline.from_pretrained(model, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def generate(pipeline: Any, film: Film, seed: int, steps: int | None, path: Path) -> None:
+    """One film from the story's own caption and speech; written aside, then renamed."""
+    started = time.monotonic()
+    made = pipeline(prompt=film.caption, speech=film.speech, num_inference_steps=steps, seed=seed)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, frames=made.frames, seconds=time.monotonic() - started)
+    os.replace(temporary, path)
+
+
+def reconstruct(pipeline: Any, frames: np.ndarray) -> np.ndarray:
+    """Frames (T, H, W, 3) through the model's VAE and back."""
+    import torch
+    from einops import rearrange
+
+    video = rearrange(torch.from_numpy(frames), "T H W C -> 1 T C H W").float() / 127.5 - 1
+    with torch.inference_mode():
+        decoded = pipeline.vae.decode(pipeline.vae.encode(video.to(pipeline.device)))
+    pixels = ((decoded[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    return np.asarray(rearrange(pixels, "T C H W -> T H W C").numpy())
+
+
+def fit_envelope() -> tuple[float, float, int]:
+    """The loudness predictor's settings, from close films of the training split."""
+    films = []
+    for seed in range(ENVELOPE_FILMS):
+        film = make_film(seed, ("close-up", "medium close-up")[seed % 2], frames=range(1))
+        films.append((film.speech, film.truth.mouth[:, 0]))
+    return loudness.fit(films)
+
+
+def judged_row(
+    judge: Judge, film: Film, frames: np.ndarray, settings: tuple[float, float, int]
+) -> dict[str, Any]:
+    """score_film's row, with the loudness predictor's r and what R2 of opening needs."""
+    judged = judge.read(frames)
+    row = score_film(frames, judged, film.truth)
+    if row["r"] is not None and film.speech is not None:
+        opening = film.truth.mouth[: len(frames), 0]
+        row["r_loudness"] = pearson(loudness.predict(film.speech, len(frames), settings), opening)
+        error = speaker_opening(judged, film.truth) - opening
+        row["squared_error"] = float(np.square(error).mean())
+        row["opening_mean"] = float(opening.mean())
+        row["opening_square"] = float(np.square(opening).mean())
+    return row
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """All figures of one set of films, each with its 95% interval."""
+    close = [row for row in rows if row["r"] is not None]
+    result: dict[str, Any] = {"opening r": mean([row["r"] for row in close])}
+    result["loudness alone r"] = mean([row["r_loudness"] for row in close])
+    result["gain over loudness"] = mean([row["r"] - row["r_loudness"] for row in close])
+    result["opening R2, close-up"] = opening_r2(close, "close-up")
+    result["opening R2, medium close-up"] = opening_r2(close, "medium close-up")
+    names = dict.fromkeys(name for row in rows for name, _, _ in row["attributes"])
+    for name in (*REQUIRED, *(n for n in names if n not in REQUIRED)):
+        answers = [a for row in rows for a in row["attributes"] if a[0] == name]
+        result[name] = share([truth == judged for _, truth, judged in answers])
+    result["number of people"] = share([hit for row in rows for hit in row["people_right"]])
+    two_clips = [row for row in rows if row["cut_true"] is not None]
+    result["cut within 3 frames"] = share([cut_right(row) for row in two_clips])
+    single = [row for row in rows if row["cut_true"] is None]
+    result["no cut where none is"] = share([row["cut_judged"] is None for row in single])
+    speakers = [hit for row in rows for hit in row["speaker"] if hit is not None]
+    result["right one of two talks"] = share(speakers)
+    result["right one in each clip"] = share([all(row["identity"]) for row in two_clips])
+    return result
+
+
+def opening_r2(rows: list[dict[str, Any]], shot: str) -> dict[str, Any]:
+    """R2 of opening over all frames of the films whose every shot is `shot`."""
+    chosen = [row for row in rows if set(row["shots"]) == {shot}]
+    if not chosen:
+        return {"value": float("nan"), "n": 0}
+    error = np.mean([row["squared_error"] for row in chosen])
+    average = np.mean([row["opening_mean"] for row in chosen])
+    variance = np.mean([row["opening_square"] for row in chosen]) - average**2
+    return {"value": float(1 - error / variance), "n": len(chosen)}
+
+
+def progress_line(rows: list[dict[str, Any]]) -> str:
+    """One line while films are made."""
+    correlations = [row["r"] for row in rows if row["r"] is not None]
+    return f"{len(rows)} films, opening r {np.mean(correlations) if correlations else 0:.3f}"
+
+
+def table(report: dict[str, Any]) -> str:
+    """A markdown table: one line per figure, one column per set of films."""
+    sets = list(report)
+    lines = ["| | " + " | ".join(f"{name} films" for name in sets) + " |"]
+    lines.append("|---|" + "---|" * len(sets))
+    for figure in next(iter(report.values())):
+        cells = [cell(report[name][figure]) for name in sets]
+        lines.append(f"| {figure.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(figure: dict[str, Any]) -> str:
+    """Value, interval and number of films or answers."""
+    if not figure["n"]:
+        return "none"
+    if "low" not in figure:
+        return f"{figure['value']:.3f} (n {figure['n']})"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] (n {figure['n']})"
+
+
+def finish(
+    options: argparse.Namespace, report: dict[str, Any], rows: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Print the table; save figures with what made them, and every film's row beside the films."""
+    print(table(report))
+    RESULTS.mkdir(exist_ok=True)
+    made = {"model": str(options.model), "count": options.count, "steps": options.steps}
+    content = {"machine": machine(), **made, "figures": report}
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (options.out / "rows.json").write_text(json.dumps(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
