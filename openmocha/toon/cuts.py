@@ -38,7 +38,7 @@ def find_cut(frames: np.ndarray) -> int | None:
 
 
 def coarse(frames: np.ndarray) -> np.ndarray:
-    """Frames as float (T, 16, 16, 3) in 0..1, the mean of each cell; edges that do not fit are cut."""
+    """Frames as float (T, 16, 16, 3) in 0..1: the means of cells; what does not fit is cut off."""
     rows, columns = frames.shape[1] // 16, frames.shape[2] // 16
     kept = frames[:, : rows * 16, : columns * 16].astype(np.float32) / 255
     return np.asarray(reduce(kept, "T (h a) (w b) C -> T h w C", "mean", h=16, w=16))

@@ -105,7 +105,7 @@ def convolution(inputs: int, outputs: int, stride: int = 1, activate: bool = Tru
 
 
 class MouthReader(nn.Module):
-    """Mouth crops (B, 3, 32, 32) and what the coarse network knows of the person -> shapes (B, 4)."""
+    """Crops (B, 3, 32, 32) and what the coarse network knows of the person -> mouths (B, 4)."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Judge(nn.Module):
         self.mouth = MouthReader(config)
 
     def forward(self, frames: Tensor, crop_boxes: Tensor | None = None) -> dict[str, Tensor]:
-        """Read frames; mouths are read at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
+        """Read frames; mouths at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
 
         Keys: boxes (B, P, 4) in 0..1, mouth (B, P, 4), pose (B, P, len(POSE)), second_person (B,)
         logit, and one (B, P, classes) or (B, classes) tensor of logits per attribute.
@@ -171,7 +171,7 @@ class Judge(nn.Module):
         return {name: value.float() for name, value in read.items()}
 
     def look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coarse network: people (B, P, D), scene (B, D), where each person's maps look (B, P, 2A)."""
+        """Coarse network: people (B, P, D), scene (B, D), where people's maps look (B, P, 2A)."""
         x = F.pixel_unshuffle(frames, self.config.patch)
         maps = []
         for stage in self.stages:
@@ -202,8 +202,8 @@ class Judge(nn.Module):
         """
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
             raise ValueError(
-                f"frames have shape {frames.shape} and type {frames.dtype}; the judge expects uint8 "
-                "(T, H, W, 3) with T of at least 1"
+                f"frames have shape {frames.shape} and type {frames.dtype}; the judge expects "
+                "uint8 (T, H, W, 3) with T of at least 1"
             )
         self.eval()
         parts: list[dict[str, Tensor]] = []
@@ -241,16 +241,15 @@ def load_judge(folder: str | Path) -> Judge:
     unknown = settings.keys() - {field.name for field in fields(JudgeConfig)}
     if unknown:
         raise ValueError(f"{folder}/config.json has unknown keys {sorted(unknown)}; is it a judge?")
-    judge = Judge(
-        JudgeConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
-    )
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    judge = Judge(JudgeConfig(**settings))
     tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
     found = judge.load_state_dict(tensors, strict=False)
     missing = [k for k in found.missing_keys if not k.endswith("num_batches_tracked")]
     if missing or found.unexpected_keys:
         raise ValueError(
-            f"{folder} does not fit the judge: missing {missing}, unexpected {found.unexpected_keys}; "
-            "train it again with this version of the package"
+            f"{folder} does not fit the judge: missing {missing}, unexpected "
+            f"{found.unexpected_keys}; train it again with this version of the package"
         )
     return judge.eval()
 
@@ -289,7 +288,7 @@ def letterbox_array(frame: np.ndarray) -> tuple[np.ndarray, tuple[float, float],
 
 
 def letterbox(frames: np.ndarray) -> tuple[Tensor, tuple[float, float], float]:
-    """uint8 (T, H, W, 3) -> (T, 3, 128, 128) in [-1, 1], with the offset (x, y) and scale applied."""
+    """uint8 (T, H, W, 3) -> (T, 3, 128, 128) in [-1, 1], the offset (x, y), and the scale."""
     images = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "T H W C -> T C H W")
     images = images.float() / 127.5 - 1
     height, width = images.shape[-2:]

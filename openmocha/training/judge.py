@@ -172,7 +172,7 @@ def blurred(frames: Tensor, sigma: float) -> Tensor:
 
 
 def compressed(frames: Tensor, threshold: float) -> Tensor:
-    """Small 8x8 DCT coefficients set to zero: the blocks and ringing of JPEG, and missing detail."""
+    """Small 8x8 DCT coefficients set to zero: the blocks, ringing and lost detail of JPEG."""
     k = torch.arange(8)
     basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) * math.sqrt(2 / 8)
     basis[0] = math.sqrt(1 / 8)
@@ -185,14 +185,14 @@ def compressed(frames: Tensor, threshold: float) -> Tensor:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, pool: Path) -> dict[str, float]:
-    """R2 of mouth opening (close-ups, medium close-ups) and accuracy per attribute on test frames."""
+    """R2 of mouth opening per shot size and accuracy per attribute, on single test frames."""
     shards = [read_shard(path) for path in pool_shards(pool, "test")]
     if not shards:
         return {}
     truth = {
         name: torch.from_numpy(np.concatenate([s[name] for s in shards])) for name in shards[0]
     }
-    parts = [model(normalised(part)) for part in truth["frames"].split(64)]
+    parts = [model(normalised(part)) for part in torch.split(truth["frames"], 64)]
     read = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     present = truth["mouth"].isfinite().all(-1)
     measures = {

@@ -30,7 +30,7 @@ SIZE_SHARES = (0.88, 0.03, 0.03, 0.03, 0.03)
 
 
 @contextmanager
-def draw_pool(pool: Path, *, workers: int, seed: int, num_shards: int = 400) -> Iterator[None]:
+def draw_pool(pool: Path, *, workers: int, seed: int, num_shards: int = 120) -> Iterator[None]:
     """Draw shards into `pool` in `workers` background processes for as long as the block runs.
 
     Test shards come first, then training shards up to `num_shards`; those there are kept.
@@ -127,7 +127,7 @@ def _with_speaker(rng: np.random.Generator, clip: Clip) -> Clip:
 
 
 def random_mouths(rng: np.random.Generator, num_frames: int) -> np.ndarray:
-    """(num_frames, 4) mouths of every shape that speech makes, the closed one among the commonest."""
+    """(num_frames, 4) mouths of every shape that speech makes, the closed one often."""
     opening = np.where(rng.random(num_frames) < 0.25, 0.0, rng.random(num_frames) ** 1.3)
     spread = np.clip(rng.normal(0, 0.45, num_frames), -1, 1)
     closed = opening < 0.15
