@@ -49,7 +49,7 @@ def toon_config() -> "Wav2Vec2Config":
         do_stable_layer_norm=False,
         num_conv_pos_embeddings=64,
         num_conv_pos_embedding_groups=16,
-        hidden_dropout=0.05,
+        hidden_dropout=0.0,
         activation_dropout=0.0,
         attention_dropout=0.0,
         feat_proj_dropout=0.0,

@@ -46,13 +46,14 @@ _CONSONANTS = {
     "w": (0.14, 1.2, -1.0, 1.5, 0.0), "ʍ": (0.14, 1.2, -1.0, 1.5, 0.0),
     "j": (0.22, 0.7, 0.65, 0.7, 0.1), "ʔ": (0.30, 0.1, 0.0, 0.05, 0.0),
 }  # fmt: skip
+SYMBOLS = ("", *_VOWELS, *_CONSONANTS)  # every phone class, "" being silence
 _PRESSED, _LIP_TO_TEETH = frozenset("pbm"), frozenset("fv")
 _STRESS_GAIN = (0.85, 0.95, 1.08)
 
 
 @dataclass(frozen=True)
-class _Gesture:
-    """One request: targets and strengths of (open, spread, teeth) from start to end."""
+class Gesture:
+    """What one IPA symbol asks for: targets and strengths of (open, spread, teeth)."""
 
     symbol: str
     start_s: float
@@ -73,35 +74,35 @@ def mouth_track(phones: Sequence[Phone], num_frames: int, fps: float = 24.0) -> 
         0..1, teeth 0..1; all zero (a closed mouth at rest) where nobody speaks.
     """
     time_s = (np.arange(num_frames) + 0.5) / fps
-    gestures = _gestures(phones)
-    if not gestures:
+    requests = gestures(phones)
+    if not requests:
         return np.zeros((num_frames, len(MOUTH)), np.float32)
-    shape = _blend(gestures, time_s)  # (T, 3)
-    pressed = _contact(gestures, time_s, _PRESSED)
-    bitten = _contact(gestures, time_s, _LIP_TO_TEETH)
+    shape = _blend(requests, time_s)  # (T, 3)
+    pressed = _contact(requests, time_s, _PRESSED)
+    bitten = _contact(requests, time_s, _LIP_TO_TEETH)
     jaw = np.minimum(shape[:, 0], 1 - 0.88 * bitten) * (1 - pressed)
     teeth = np.maximum(shape[:, 2], bitten) * (1 - pressed)
     track = np.stack([jaw, shape[:, 1], pressed, teeth], axis=1)
     return np.asarray(np.clip(track, (0, -1, 0, 0), 1), dtype=np.float32)
 
 
-def _gestures(phones: Sequence[Phone]) -> list[_Gesture]:
+def gestures(phones: Sequence[Phone]) -> list[Gesture]:
     """One gesture per IPA symbol (a diphthong has two), and closed rests where nobody speaks."""
-    gestures: list[_Gesture] = []
+    found: list[Gesture] = []
     last_s = -np.inf
     for phone in phones:
         if phone.start_s - last_s > SHORTEST_PAUSE_S:
-            gestures.append(_rest(last_s, phone.start_s))
-        gestures += _phone_gestures(phone)
+            found.append(_rest(last_s, phone.start_s))
+        found += _phone_gestures(phone)
         last_s = phone.end_s
-    return [*gestures, _rest(last_s, np.inf)] if gestures else []
+    return [*found, _rest(last_s, np.inf)] if found else []
 
 
-def _rest(start_s: float, end_s: float) -> _Gesture:
-    return _Gesture("", start_s, end_s, (0.0, 0.0, 0.0), (1.0, 0.6, 1.0))
+def _rest(start_s: float, end_s: float) -> Gesture:
+    return Gesture("", start_s, end_s, (0.0, 0.0, 0.0), (1.0, 0.6, 1.0))
 
 
-def _phone_gestures(phone: Phone) -> list[_Gesture]:
+def _phone_gestures(phone: Phone) -> list[Gesture]:
     symbols = [s for s in phone.ipa if s in _VOWELS or s in _CONSONANTS]
     if not symbols:
         return []
@@ -117,11 +118,11 @@ def _phone_gestures(phone: Phone) -> list[_Gesture]:
         else:
             jaw, jaw_strength, spread, spread_strength, teeth = _CONSONANTS[symbol]
             targets, strengths = (jaw, spread, teeth), (jaw_strength, spread_strength, 1.0)
-        gestures.append(_Gesture(symbol, float(start_s), float(end_s), targets, strengths))
+        gestures.append(Gesture(symbol, float(start_s), float(end_s), targets, strengths))
     return gestures
 
 
-def _blend(gestures: Sequence[_Gesture], time_s: np.ndarray) -> np.ndarray:
+def _blend(gestures: Sequence[Gesture], time_s: np.ndarray) -> np.ndarray:
     """(T, 3) mean of the targets, weighted by strengths that fade away from their gesture."""
     start = np.array([g.start_s for g in gestures])
     end = np.array([g.end_s for g in gestures])
@@ -135,7 +136,7 @@ def _blend(gestures: Sequence[_Gesture], time_s: np.ndarray) -> np.ndarray:
 
 
 def _contact(
-    gestures: Sequence[_Gesture], time_s: np.ndarray, symbols: frozenset[str]
+    gestures: Sequence[Gesture], time_s: np.ndarray, symbols: frozenset[str]
 ) -> np.ndarray:
     """(T,) 1 while the lips touch for one of `symbols`, with smooth flanks of 30 ms."""
     contact = np.zeros(len(time_s))
