@@ -129,3 +129,13 @@ def turned(point: Point, centre: Point, degrees: float) -> Point:
         centre[0] + dx * math.cos(angle) - dy * math.sin(angle),
         centre[1] + dx * math.sin(angle) + dy * math.cos(angle),
     )
+
+
+def backdrop(canvas: skia.Canvas, top: RGB, bottom: RGB) -> None:
+    """Fill everything with a vertical shade."""
+    canvas.drawPaint(ramp((0, -60), (0, 60), (top, bottom)))
+
+
+def ground(canvas: skia.Canvas, y: float, top: RGB, bottom: RGB) -> None:
+    """Fill everything below `y`."""
+    box(canvas, (-400, y, 400, 400), ramp((0, y), (0, 75), (top, bottom)))

@@ -53,6 +53,8 @@ def _draw_eye(canvas: skia.Canvas, look: Look, turn: Turn, pose: Pose, side: flo
     oval(canvas, gaze_x + 2.2 * squeeze, gaze_y + 2.6, 1.2 * squeeze, 1.2, fill(WHITE, 0.8))
     # Lids: the upper one falls with a blink and slants with a frown; the lower rises with a smile.
     droop = 0.1 + 0.16 * max(pose.frown, 0.0) + 0.1 * max(-pose.brow, 0.0)
+    if pose.frown < 0:  # sad eyes are half closed, worried ones are not
+        droop += 0.7 * max(-pose.smile - 0.5, 0.0)
     fall = -tall + 1.72 * tall * max(closed, min(droop, 0.4) if wide < 1.05 else 0.0)
     tilt = side * -2.6 * pose.frown * (1.0 - closed)
     skin = mix(look.skin, look.shade, 0.4)

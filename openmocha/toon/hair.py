@@ -136,10 +136,11 @@ def draw_beard(canvas: skia.Canvas, look: Look, turn: Turn, drop: float) -> None
         canvas.drawPath(tuft, line(darker(hair, 0.3), 1.6))
         canvas.drawPath(tuft, fill(hair))
         return
-    outside = [(-38, 6), (-36, 26), (-24 + push, 46), (push, 56 + drop), (24 + push, 46), (36, 26),
-               (38, 6)]  # fmt: skip
-    inside = [turn.at(x, y) for x, y in ((31, 10), (24, 17), (9, 15), (0, 17), (-9, 15), (-24, 17),
-                                         (-31, 10))]  # fmt: skip
+    outside = [(-look.rx * 0.99, -4), (-37, 24), (-24 + push, 46), (push, 56 + drop),
+               (24 + push, 46), (37, 24), (look.rx * 0.99, -4)]  # fmt: skip
+    line_of_cheek = ((36, 0), (31, 12), (22, 17), (9, 15), (0, 17), (-9, 15), (-22, 17),
+                     (-31, 12), (-36, 0))  # fmt: skip
+    inside = [turn.at(x, y) for x, y in line_of_cheek]
     beard = smooth(outside + inside)
     canvas.drawPath(beard, line(darker(hair, 0.3), 1.6))
     canvas.drawPath(beard, fill(hair))
