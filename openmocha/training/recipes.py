@@ -1,0 +1,286 @@
+"""Whole trainings from nothing but the package, step by step, each with what it cost.
+
+    voices and films -> VAE -> speech encoder -> judge -> shards -> transformer in stages -> model folder
+
+    python -m openmocha.training.recipes toon runs/toon          # all of it; goes on where it stopped
+    python -m openmocha.training.recipes shards runs/toon        # or one step at a time
+    python -m openmocha.training.recipes transformer runs/toon --minutes 75
+
+A run's folder holds one folder per step and costs.json, which names the finished steps. Shards may still
+be written while the transformer trains: each stage draws from those that are there when it starts.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from openmocha.models.config import MoChaConfig, toon
+from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.training import checkpoint
+from openmocha.training.objective import Objective
+from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
+from openmocha.training.stages import Stage, paper_stages, toon_stages
+from openmocha.training.train import Preview, TrainConfig, export_model, train
+
+
+@dataclass(frozen=True)
+class ToonBudget:
+    """Minutes of training of each part, and how many films the shards hold (1 = toon_clips.TOON_FILMS)."""
+
+    video_vae: float = 30.0
+    speech_encoder: float = 30.0
+    judge: float = 25.0
+    transformer: float = 75.0
+    films: float = 1.0
+
+    def scaled(self, scale: float) -> "ToonBudget":
+        """All of it, `scale` times."""
+        return ToonBudget(
+            *(scale * part for part in (self.video_vae, self.speech_encoder, self.judge)),
+            scale * self.transformer,
+            scale * self.films,
+        )
+
+
+def train_toon(
+    folder: Path, *, scale: float = 1.0, seed: int = 0, workers: int | None = None
+) -> Path:
+    """Train the embedded model from nothing and return its model folder, `folder`/model.
+
+    `scale` makes everything shorter (0.001 is a smoke run). Steps that costs.json names are not
+    repeated; one that was interrupted goes on. Raises ValueError where another trainer is at work.
+    """
+    budget = ToonBudget().scaled(scale)
+    workers = workers or os.cpu_count() or 1
+    steps: dict[str, Callable[[], object]] = {
+        "video_vae": partial(train_vae, folder, budget, seed),
+        "speech_encoder": partial(train_speech, folder, budget, seed),
+        "judge": partial(train_toon_judge, folder, budget, seed),
+        "shards": partial(write_toon_shards, folder, scale=budget.films, workers=workers),
+        "transformer": partial(train_toon_transformer, folder, budget.transformer, seed=seed),
+        "export": partial(export_toon, folder, folder / "model"),
+    }
+    for name, run in steps.items():
+        run_step(folder, name, run)
+    return folder / "model"
+
+
+def run_step(folder: Path, name: str, run: Callable[[], object]) -> None:
+    """Run a step unless costs.json says that it is finished, and note what it cost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "costs.json"
+    costs = json.loads(path.read_text()) if path.exists() else {}
+    if name in costs:
+        print(f"{name}: finished before, in {costs[name]['minutes']:.1f} minutes", flush=True)
+        return
+    print(f"{name}: started", flush=True)
+    started_s, cpu_s = time.monotonic(), sum(os.times()[:4])
+    run()
+    costs[name] = {
+        "minutes": (time.monotonic() - started_s) / 60,
+        "cpu_minutes": (sum(os.times()[:4]) - cpu_s) / 60,
+        "cores": os.cpu_count(),
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(costs, indent=1))
+    temporary.replace(path)
+    print(f"{name}: {costs[name]['minutes']:.1f} minutes", flush=True)
+
+
+def train_vae(folder: Path, budget: ToonBudget, seed: int) -> None:
+    """Step 1, the video VAE, on films drawn meanwhile."""
+    from openmocha.training.video_vae import train_video_vae
+
+    train_video_vae(folder / "video_vae", time_budget_s=60 * budget.video_vae, seed=seed)
+
+
+def train_speech(folder: Path, budget: ToonBudget, seed: int) -> None:
+    """Step 2, the speech encoder, on synthetic voices."""
+    from openmocha.training.speech_encoder import train_speech_encoder
+
+    train_speech_encoder(
+        folder / "speech_encoder", time_budget_s=60 * budget.speech_encoder, seed=seed
+    )
+
+
+def train_toon_judge(folder: Path, budget: ToonBudget, seed: int) -> None:
+    """Step 3, the judge that measures films; nothing after it needs it."""
+    from openmocha.training.judge import train_judge
+
+    train_judge(folder / "judge", time_budget_s=60 * budget.judge, seed=seed)
+
+
+def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> None:
+    """Step 4: draw films and compute their latents, speech tokens and text tokens, once."""
+    from openmocha.models.text_encoder import TextEncoder
+    from openmocha.training.toon_clips import toon_plan, write_plan
+
+    shards = folder / "shards"
+    bind_to_encoders(shards, encoder_fingerprints(folder))
+    write_empty_prompt(shards, TextEncoder.from_pretrained())
+    plan, started_s, num_films = toon_plan(scale), time.monotonic(), 0
+    for done in write_plan(shards, plan, partial(load_encoders, folder), workers):
+        num_films += done.num_films
+        rate = num_films / (time.monotonic() - started_s)
+        print(f"{done.name}: {num_films} films, {rate:.1f} a second", flush=True)
+
+
+def load_encoders(folder: Path) -> Encoders:
+    """The frozen encoders of a run: its VAE and speech encoder, and the packaged text encoder."""
+    from openmocha.models.speech_encoder import SpeechEncoder
+    from openmocha.models.text_encoder import TextEncoder
+    from openmocha.models.video_vae import VideoVAE
+
+    return Encoders(
+        VideoVAE.from_pretrained(folder / "video_vae" / "final").eval(),
+        SpeechEncoder.from_pretrained(folder / "speech_encoder" / "final"),
+        TextEncoder.from_pretrained(),
+    )
+
+
+def encoder_fingerprints(folder: Path) -> dict[str, str]:
+    """What the shards depend on: the VAE's encoder (its decoder may go on learning), and the speech encoder."""
+    from openmocha.models.video_vae import VideoVAE
+
+    vae = VideoVAE.from_pretrained(folder / "video_vae" / "final")
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        if not name.startswith("decoder."):
+            digest.update(name.encode() + tensor.float().numpy().tobytes())
+    speech = folder / "speech_encoder" / "final" / "model.safetensors"
+    return {
+        "video_vae": digest.hexdigest(),
+        "speech_encoder": hashlib.sha256(speech.read_bytes()).hexdigest(),
+    }
+
+
+def toon_config(seed: int = 0) -> TrainConfig:
+    """The toon recipe's settings: as the paper's, and mouths count more."""
+    return TrainConfig(seed=seed, objective=Objective(mouth_weight=4.0))
+
+
+def paper_recipe() -> tuple[tuple[Stage, ...], TrainConfig]:
+    """The paper's stages and settings: no weights on mouths, one noise level for a whole clip."""
+    objective = Objective(independent_share=0.0, prefix_share=0.0, mouth_weight=1.0)
+    return paper_stages(), TrainConfig(objective=objective)
+
+
+def train_toon_transformer(
+    folder: Path,
+    minutes: float,
+    *,
+    steps: int = 1_000_000,
+    learning_rate: float = 6e-4,
+    seed: int = 0,
+    config: MoChaConfig | None = None,
+) -> nn.Module:
+    """Step 5: the transformer, through all stages, in `minutes` or `steps`. Returns its moving average."""
+    torch.manual_seed(seed)
+    model = MoChaTransformer3DModel(config or toon())
+    stages = toon_stages(
+        steps=steps,
+        time_budget_s=60 * minutes if math.isfinite(minutes) else math.inf,
+        learning_rate=learning_rate,
+    )
+    return train(
+        model,
+        folder / "shards",
+        folder / "transformer",
+        stages,
+        toon_config(seed),
+        partial(preview_films, folder),
+    )
+
+
+PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
+
+
+@torch.no_grad()
+def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
+    """Write `path`.png: for some test stories a row of true frames and a row of the model's own.
+
+    A second and a third of each, every fourth frame.
+    """
+    from openmocha.media import write_png
+    from openmocha.pipeline import MoChaPipeline
+    from openmocha.toon.films import make_film
+
+    assert isinstance(model, MoChaTransformer3DModel)
+    encoders = load_encoders(folder)
+    pipeline = MoChaPipeline(model, encoders.vae, encoders.speech, encoders.text)  # type: ignore[arg-type]
+    rows = []
+    for source, seed in PREVIEWS:
+        frames = range(48, 80)
+        film = make_film(seed, source, split="test", frames=frames)
+        assert film.speech is not None
+        speech = film.speech[frames.start * 2000 // 3 : frames.stop * 2000 // 3]
+        output = pipeline(film.caption, speech, num_inference_steps=12, seed=0)
+        rows += [np.concatenate(list(row[::4]), axis=1) for row in (film.frames, output.frames)]
+    write_png(path.with_suffix(".png"), np.concatenate(rows))
+
+
+def export_toon(folder: Path, output: Path) -> None:
+    """Step 6: the newest checkpoint's moving average and the encoders as a model folder."""
+    from openmocha.models.text_encoder import TextEncoder
+    from openmocha.pipeline import MoChaPipeline
+
+    checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
+    if not checkpoints:
+        raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
+    export_model(checkpoints[-1], output / "transformer")
+    encoders = load_encoders(folder)
+    pipeline = MoChaPipeline(
+        MoChaTransformer3DModel.from_pretrained(output / "transformer"),
+        encoders.vae,  # type: ignore[arg-type]
+        encoders.speech,  # type: ignore[arg-type]
+        TextEncoder.from_pretrained(),
+    )
+    pipeline.save_pretrained(output)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see the module docstring."""
+    parser = argparse.ArgumentParser(description="Train the embedded model, or one step of it.")
+    parser.add_argument("step", choices=("toon", "shards", "transformer", "export"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")
+    parser.add_argument("--workers", type=int, help="processes that write shards")
+    parser.add_argument("--minutes", type=float, default=ToonBudget().transformer)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--learning-rate", type=float, default=6e-4)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="model folder to export to")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    match given.step:
+        case "toon":
+            train_toon(given.folder, scale=given.scale, seed=given.seed, workers=given.workers)
+        case "shards":
+            workers = given.workers or os.cpu_count() or 1
+            write_toon_shards(given.folder, scale=given.scale, workers=workers)
+        case "transformer":
+            train_toon_transformer(
+                given.folder,
+                given.minutes,
+                steps=given.steps,
+                learning_rate=given.learning_rate,
+                seed=given.seed,
+            )
+        case "export":
+            export_toon(given.folder, given.output or given.folder / "model")
+
+
+if __name__ == "__main__":
+    main()
