@@ -1,0 +1,1 @@
+"""The procedural film set: stories, voices, drawing and films, with the truth of each known."""

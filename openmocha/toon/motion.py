@@ -151,7 +151,7 @@ def hold(times: Curve, start_s: float, end_s: float, ease_s: float = 0.3) -> Cur
     rise = np.clip((times - start_s) / ease_s, 0, 1)
     fall = np.clip((end_s - times) / ease_s, 0, 1)
     level = np.minimum(rise, fall)
-    return level * level * (3 - 2 * level)
+    return np.asarray(level * level * (3 - 2 * level))
 
 
 def blinks(rng: np.random.Generator, times: Curve) -> Curve:
@@ -332,8 +332,8 @@ def poses_of(curves: Curves, mouth: np.ndarray | None) -> list[Pose]:
             head=tuple(head[t]),
             sway=tuple(sway[t]),
             lean=lean[t],
-            left_arm=Arm(*left[t], curves.hands[0]),
-            right_arm=Arm(*right[t], curves.hands[1]),
+            left_arm=Arm(left[t][0], left[t][1], left[t][2], curves.hands[0]),
+            right_arm=Arm(right[t][0], right[t][1], right[t][2], curves.hands[1]),
             shrug=lifted[t],
         )
         for t in range(len(head))
