@@ -255,11 +255,11 @@ def shake_head(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
 
 
 def wave(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 0.9, 0.55 + 0.4 * beat, 0.5 + 0.1 * beat)
+    return one_arm(curves, amount, on_left, "open", 0.7, 0.4, 0.75 + 0.25 * beat)
 
 
 def raise_hand(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 1.0 + 0.02 * beat, 0.3, 0.3)
+    return one_arm(curves, amount, on_left, "open", 0.75 + 0.02 * beat, 0.35, 0.8)
 
 
 def point(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
