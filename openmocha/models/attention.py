@@ -57,6 +57,19 @@ def video_angles(frames: int, rows: int, cols: int, head_width: int, theta: floa
     return rearrange(torch.cat(grid, dim=-1), "F h w K -> (F h w) K")
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(query key^T / sqrt(K) + bias) value: torch's attention, (B, N, T, K) each.
+
+    Training in bfloat16 on a CPU takes the plain formula where keys are few: there, the backward
+    of torch's fused kernel is 3 to 10 times slower (benchmarks/training_step.py).
+    """
+    few = key.shape[-2] <= 1024 and query.requires_grad and query.device.type == "cpu"
+    if not (few and query.dtype == torch.bfloat16):
+        return nnf.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    logits = (query * query.shape[-1] ** -0.5) @ key.mT
+    return torch.softmax(logits if bias is None else logits + bias, dim=-1) @ value
+
+
 class SelfAttention(nn.Module):
     """Attention among all video tokens of a sample, with per-head RMSNorm of queries and keys and 3-D RoPE."""
 
@@ -77,7 +90,7 @@ class SelfAttention(nn.Module):
         query_key = rotate(self.query_key_norm(query_key), angles[:, None, None])
         query, key = rearrange(query_key, "B T two N K -> two B N T K")
         value = rearrange(value, "B T 1 N K -> B N T K")
-        attended = nnf.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value)
         return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
 
 
@@ -100,7 +113,5 @@ class TextAttention(nn.Module):
         key, value = rearrange(
             self.key_value(text), "B L (two N K) -> two B N L K", two=2, N=self.heads
         )
-        attended = nnf.scaled_dot_product_attention(
-            self.query_norm(query), self.key_norm(key), value, attn_mask=mask
-        )
+        attended = attend(self.query_norm(query), self.key_norm(key), value, mask)
         return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))

@@ -16,7 +16,7 @@ import torch.nn.functional as nnf
 from einops import rearrange
 from torch import Tensor, nn
 
-from openmocha.models.attention import RMSNorm, rotary_angles, rotate
+from openmocha.models.attention import RMSNorm, attend, rotary_angles, rotate
 
 # The paper's attention, and the alternatives of its ablation ("global" = no positions at all).
 SpeechMode = Literal[
@@ -72,14 +72,17 @@ def _check_window(num_latent_frames: int, frames_per_latent: int, left: int, rig
 
 
 def stack_neighbours(tokens: Tensor, reach: int) -> Tensor:
-    """Concatenate every token with its `reach` neighbours on both sides: (B, S, D) -> (B, S, (2 reach + 1) D).
+    """Concatenate each token with `reach` neighbours on either side: (B, S, D) -> (B, S, A D).
 
-    Order: tokens s - reach .. s + reach. The first and the last token stand in for what lies beyond them.
+    A = 2 reach + 1, in order of time. The first and the last token stand in for what lies beyond.
     """
-    num_tokens = tokens.shape[1]
+    batch, num_tokens, _ = tokens.shape
     offsets = torch.arange(-reach, reach + 1, device=tokens.device)
-    index = torch.arange(num_tokens, device=tokens.device)[:, None] + offsets
-    return rearrange(tokens[:, index.clamp(0, num_tokens - 1)], "B S A D -> B S (A D)")
+    rows = torch.arange(num_tokens, device=tokens.device)[:, None] + offsets
+    start = num_tokens * torch.arange(batch, device=tokens.device)
+    rows = rows.clamp(0, num_tokens - 1) + start[:, None, None]
+    stacked = nnf.embedding(rows, rearrange(tokens, "B S D -> (B S) D"))
+    return rearrange(stacked, "B S A D -> B S (A D)")
 
 
 class SpeechProjector(nn.Module):
@@ -92,8 +95,11 @@ class SpeechProjector(nn.Module):
         self.output = nn.Linear(hidden, width)
 
     def forward(self, speech_tokens: Tensor) -> Tensor:
-        """speech_tokens (B, S, layers, speech_width) -> (B, S, D). No speech is zeros here (PAPER.md, Training)."""
+        """(B, S, layers, speech_width) -> (B, S, D). No speech is zeros here (PAPER.md, Training)."""
         tokens = rearrange(speech_tokens, "B S layers width -> B S (layers width)")
+        if torch.is_autocast_enabled(tokens.device.type):
+            # Before stacking, not by autocast after it: eleven times fewer numbers to convert.
+            tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
         return self.output(nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack))))
 
 
@@ -111,10 +117,13 @@ def window_attention(
     # An embedding look-up is a gather of rows whose backward is as fast; that of indexing is not.
     gathered = nnf.embedding(rows, rearrange(key_value, "B S two N K -> (B S) (two N K)"))
     key, value = rearrange(gathered, "A W (two N K) -> two A N W K", two=2, N=heads, K=head_width)
+    bias = None
     if mask is not None:
-        mask = rearrange(mask.expand(batch, -1, -1), "B F W -> (B F) 1 1 W")
+        bias = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device)
+        bias = bias.masked_fill(~mask, float("-inf")).expand(batch, -1, -1)
+        bias = rearrange(bias, "B F W -> (B F) 1 1 W")
     query = rearrange(query, "B F P N K -> (B F) N P K")
-    attended = nnf.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    attended = attend(query, key, value, bias)
     return rearrange(attended, "(B F) N P K -> B F P N K", F=frames)
 
 
@@ -123,7 +132,7 @@ def global_attention(query: Tensor, key_value: Tensor) -> Tensor:
     frames = query.shape[1]
     key, value = rearrange(key_value, "B S two N K -> two B N S K")
     query = rearrange(query, "B F P N K -> B N (F P) K")
-    attended = nnf.scaled_dot_product_attention(query, key, value)
+    attended = attend(query, key, value)
     return rearrange(attended, "B N (F P) K -> B F P N K", F=frames)
 
 

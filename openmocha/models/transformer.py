@@ -35,6 +35,7 @@ from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, 
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 SIGMA_FEATURES = 256  # sinusoidal features of the noise level
+TEXT_MULTIPLE = 32  # text is padded to a multiple of this: few shapes, so few compilations
 
 Text = Sequence[tuple[Tensor, Tensor]]
 
@@ -143,7 +144,7 @@ class TextProjector(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(text_width, width) for text_width in text_widths)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in text_widths)
 
-    def forward(self, text: Text) -> tuple[Tensor, Tensor | None]:
+    def forward(self, text: Text) -> tuple[Tensor, Tensor]:
         """[(tokens (B, L_i, D_i), mask (B, L_i) bool), ...] -> (B, L, D) and what to add to the logits.
 
         A sample without any valid token attends to all of its tokens: null text is tokens of zeros.
@@ -157,8 +158,8 @@ class TextProjector(nn.Module):
             for (tokens, _), linear, norm in zip(text, self.linears, self.norms, strict=True)
         ]
         tokens, mask = torch.cat(streams, dim=1), torch.cat([mask for _, mask in text], dim=1)
-        if mask.all():
-            return tokens, None
+        padding = -mask.shape[1] % TEXT_MULTIPLE
+        tokens, mask = nnf.pad(tokens, (0, 0, 0, padding)), nnf.pad(mask, (0, padding))
         mask = mask | ~mask.any(1, keepdim=True)
         bias = torch.zeros(mask.shape, dtype=tokens.dtype, device=mask.device)
         return tokens, rearrange(bias.masked_fill(~mask, float("-inf")), "B L -> B 1 1 L")
@@ -236,8 +237,10 @@ class MoChaTransformer3DModel(nn.Module):
             inputs = (modulation, angles, text_tokens, text_mask, speech_tokens, windows)
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, *inputs, speech_window_mask, use_reentrant=False)
-            else:
+            elif self.training:
                 x = block(x, *inputs, speech_window_mask)
+            else:
+                x = block.forward(x, *inputs, speech_window_mask)  # never compiled, any shape
         shift, scale = final[:, :, :, None].unbind(2)
         x = self.output(modulated_norm(x, shift, scale))
         return rearrange(
@@ -247,6 +250,15 @@ class MoChaTransformer3DModel(nn.Module):
             i=self.config.patch,
             j=self.config.patch,
         )
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks for training (needs a C++ compiler on a CPU); evaluation stays as it is.
+
+        Blocks share their code, which is compiled once for each shape of latents, text and speech.
+        """
+        torch._dynamo.config.recompile_limit = 64
+        for block in self.blocks:
+            block.compile(dynamic=False)
 
     def _check_latents(self, latents: Tensor) -> tuple[int, int, int]:
         patch = self.config.patch
