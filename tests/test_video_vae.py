@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
 from openmocha.training import video_vae as training
+from openmocha.training.muon import Muon, orthogonalise
 from openmocha.training.video_vae import Batch, Crop, VideoVAETraining
 
 TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
@@ -262,3 +264,32 @@ def test_training_leaves_a_model_and_the_frozen_encoder_stays(tmp_path) -> None:
 def test_a_frozen_encoder_needs_a_start(tmp_path) -> None:
     with pytest.raises(ValueError, match="start"):
         training.train_video_vae(tmp_path, freeze_encoder=True)
+
+
+@pytest.mark.parametrize("shape", [(24, 90), (90, 24)])
+def test_an_orthogonalised_matrix_keeps_its_directions_with_equal_weight(
+    shape: tuple[int, int],
+) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    weights = torch.diagonal(u.T @ orthogonalise(matrix) @ v.T)
+    assert values.max() > 2.5 * values.min()
+    assert 0.6 < weights.min() < weights.max() < 1.3
+
+
+def test_muon_moves_a_matrix_by_the_size_of_an_adamw_step_and_a_vector_as_adamw_does() -> None:
+    torch.manual_seed(0)
+    kernel, vector = nn.Parameter(torch.zeros(32, 16, 3, 3)), nn.Parameter(torch.zeros(8))
+    copy = nn.Parameter(torch.zeros(8))
+    muon = Muon([kernel, vector], lr=0.01, weight_decay=0)
+    adamw = torch.optim.AdamW([copy], lr=0.01, betas=(0.9, 0.95), weight_decay=0)
+    for _ in range(3):
+        before = kernel.detach().clone()
+        kernel.grad = 1e-4 * torch.randn_like(kernel)
+        vector.grad = torch.randn_like(vector)
+        copy.grad = vector.grad.clone()
+        muon.step()
+        adamw.step()
+        rms = float((kernel.detach() - before).pow(2).mean().sqrt())
+        assert rms == pytest.approx(0.01 * 0.2, rel=0.25)
+    torch.testing.assert_close(vector, copy, atol=1e-6, rtol=1e-5)

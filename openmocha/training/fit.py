@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 LossFunction = Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]]
 Evaluation = Callable[[nn.Module], dict[str, float]]
+OptimizerFactory = Callable[[list[nn.Parameter], "FitConfig"], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def fit(
     folder: Path,
     config: FitConfig,
     evaluate: Evaluation | None = None,
+    make_optimizer: OptimizerFactory | None = None,
 ) -> nn.Module:
     """Train `model` in place and return its exponential moving average, in eval mode.
 
@@ -60,11 +62,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     step, spent_s = _resume(model, ema, folder)
-    optimizer = torch.optim.AdamW(
-        (p for p in model.parameters() if p.requires_grad),
-        lr=config.learning_rate,
-        betas=(0.9, 0.95),
-        weight_decay=config.weight_decay,
+    optimizer = (make_optimizer or _adamw)(
+        [p for p in model.parameters() if p.requires_grad], config
     )
     first_step = step
     started = time.monotonic() - spent_s
@@ -118,6 +117,15 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(averaged, current, 1 - decay)
     for kept, buffer in zip(ema.buffers(), model.buffers(), strict=True):
         kept.copy_(buffer)
+
+
+def _adamw(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=config.weight_decay,
+    )
 
 
 def _learning_rate(progress: float, steps_since_start: int, config: FitConfig) -> float:
