@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.intervals import pearson
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.films import Truth
-from openmocha.toon.judge import Judgement
+from openmocha.toon.judge import Judge, Judgement
+from openmocha.toon.judge_motion import camera_move
 from openmocha.toon.labels import (
     FRAME_ATTRIBUTES,
     NO_ANSWER,
@@ -29,7 +30,7 @@ def clip_ranges(truth: Truth) -> list[tuple[Clip, slice]]:
     return [(first, slice(0, truth.cut_frame)), (second, slice(truth.cut_frame, None))]
 
 
-def score_film(frames: np.ndarray, judged: Judgement, truth: Truth) -> dict[str, Any]:
+def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth) -> dict[str, Any]:
     """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
 
     r: opening of the speaker's mouth against the truth, only where all shots are close. attributes:
@@ -45,7 +46,7 @@ def score_film(frames: np.ndarray, judged: Judgement, truth: Truth) -> dict[str,
         "source": truth.story.source,
         "shots": [clip.shot for clip, _ in ranges],
         "r": pearson(opening, asked) if close else None,
-        "attributes": [a for clip, where in ranges for a in attributes(judged, truth, clip, where)],
+        "attributes": attributes_of(judge, judged, frames, truth),
         "people_right": [judged.num_people(w) == len(clip.cast) for clip, w in ranges],
         "speaker": [speaker_right(judged, clip, where) for clip, where in ranges],
         "identity": [identity_right(judged, truth, i) for i in range(len(ranges))],
@@ -59,6 +60,20 @@ def speaker_opening(judged: Judgement, truth: Truth) -> np.ndarray:
     """(T,) opening of the mouth that should be talking, clip by clip."""
     parts = [judged.mouth[where, clip.speaker or 0, 0] for clip, where in clip_ranges(truth)]
     return np.concatenate(parts)
+
+
+def attributes_of(
+    judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth
+) -> list[tuple[str, str, str]]:
+    """The questions of all clips, those about movement included."""
+    rows = []
+    for clip, where in clip_ranges(truth):
+        rows += attributes(judged, truth, clip, where)
+        boxes = judged.boxes[where, clip.speaker or 0]
+        rows.append(("camera", clip.camera, camera_move(boxes, min(frames.shape[1:3]))))
+        for person, cast in enumerate(clip.cast):
+            rows.append(("action", cast.action, judge.action.read(judged.pose[where, person])))
+    return rows
 
 
 def attributes(

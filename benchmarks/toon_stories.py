@@ -121,7 +121,7 @@ def judged_row(
 ) -> dict[str, Any]:
     """score_film's row, with the loudness predictor's r and what R2 of opening needs."""
     judged = judge.read(frames)
-    row = score_film(frames, judged, film.truth)
+    row = score_film(judge, judged, frames, film.truth)
     if row["r"] is not None and film.speech is not None:
         opening = film.truth.mouth[: len(frames), 0]
         row["r_loudness"] = pearson(loudness.predict(film.speech, len(frames), settings), opening)

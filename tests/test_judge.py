@@ -17,19 +17,22 @@ from benchmarks.intervals import bootstrap_mean, pearson, wilson  # noqa: E402
 from openmocha.toon import labels  # noqa: E402
 from openmocha.toon.cuts import find_cut  # noqa: E402
 from openmocha.toon.judge import (  # noqa: E402
-    CROP_MARGIN,
-    CROP_SIZE,
     Judge,
     JudgeConfig,
-    crop_mouths,
+    Window,
+    crop_around,
     letterbox,
     load_judge,
 )
+from openmocha.toon.judge_motion import camera_move  # noqa: E402
 from openmocha.toon.stories import make_story  # noqa: E402
 from openmocha.training.judge import compressed, degrade, judge_loss, r_squared  # noqa: E402
+from openmocha.training.judge_actions import train_actions  # noqa: E402
 
 WEIGHTS = ROOT / "openmocha/weights/toon/judge"
-SMALL = JudgeConfig(widths=(8, 8, 8), blocks=(0, 1, 0), width=16, mouth_widths=(8, 8, 8))
+SMALL = JudgeConfig(
+    widths=(8, 8, 8), blocks=(0, 1, 0), width=16, person_widths=(8, 8), mouth_widths=(8, 8)
+)
 
 
 def films() -> object:
@@ -131,14 +134,14 @@ def test_labels_of_a_clip_say_what_the_story_says() -> None:
 def test_crops_are_centred_on_the_box_and_scaled_by_it() -> None:
     frames = torch.linspace(-1, 1, 128).expand(1, 3, 128, 128).contiguous()  # brightness = x
     boxes = torch.tensor([[[0.25, 0.5, 0.45, 0.6], [0.5, 0.5, 0.6, 0.7]]])
-    crops = crop_mouths(frames, boxes)
-    assert crops.shape == (2, 3, CROP_SIZE, CROP_SIZE)
+    crops = crop_around(frames, boxes, Window(size=32, side=1.5))
+    assert crops.shape == (2, 3, 32, 32)
     for crop, centre in zip(crops, (0.35, 0.55), strict=True):
         # the middle of pixel i is (i + 0.5) / 128 and shows i / 127 of the way from -1 to 1
         expected = 2 * (centre * 128 - 0.5) / 127 - 1
         assert crop.mean().item() == pytest.approx(expected, abs=1e-3)
         width = (crop[0, 0, -1] - crop[0, 0, 0]).item() / 2 * 127 / 128
-        assert width == pytest.approx(0.2 * CROP_MARGIN * (CROP_SIZE - 1) / CROP_SIZE, abs=1e-3)
+        assert width == pytest.approx(0.2 * 1.5 * 31 / 32, abs=1e-3)
 
 
 def test_letterbox_keeps_shape_and_says_where_pixels_went() -> None:
@@ -185,6 +188,26 @@ def test_speaker_is_whose_mouth_moves() -> None:
     two = dataclasses.replace(judged, mouth=mouth, second_person=np.ones(8))
     assert two.speaker() == 1
     assert dataclasses.replace(two, second_person=np.zeros(8)).speaker() == 0
+
+
+def test_camera_is_read_from_the_trend_of_the_boxes() -> None:
+    rng = np.random.default_rng(4)
+    along = np.linspace(0, 1, 96)
+    still = np.tile([50.0, 60.0, 70.0, 80.0], (96, 1)) + rng.normal(0, 1, (96, 1))
+    sideways = np.array([1.0, 0.0, 1.0, 0.0])
+    assert camera_move(still, 128) == "static"
+    assert camera_move(still - 20 * along[:, None] * sideways, 128) == "pan right"
+    assert camera_move(still + 20 * along[:, None] * sideways, 128) == "pan left"
+    closer = still + 4 * along[:, None] * np.array([-1.0, 0.0, 1.0, 0.0])
+    assert camera_move(closer, 128) == "zoom in"
+    assert camera_move(closer[::-1], 128) == "zoom out"
+
+
+def test_actions_are_learnt_from_poses() -> None:
+    judge = Judge(SMALL)
+    assert train_actions(judge, num_stories=200, steps=200) > 0.5  # most common answer: 0.45
+    pose = np.zeros((64, len(labels.POSE)), np.float32)
+    assert judge.action.read(pose) == "none"
 
 
 def test_compression_keeps_means_and_loses_detail() -> None:

@@ -22,14 +22,26 @@ from einops import rearrange, repeat
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from openmocha.toon.judge_motion import ActionReader
 from openmocha.toon.labels import FRAME_ATTRIBUTES, PEOPLE, PERSON_ATTRIBUTES, POSE
 
 # Shapes: B frames, C channels, H W pixels, h w rows and columns of the coarse map, P people in the
 # frame from left to right (2 at most), A attention maps, D width, T frames of a film.
 
 FRAME_SIZE = 128
-CROP_SIZE = 32
-CROP_MARGIN = 1.2  # side of the mouth crop over the longer side of the mouth's box
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square around a mouth's box: pixels read, side and drop over the box's longer side."""
+
+    size: int
+    side: float
+    drop: float = 0.0
+
+
+MOUTH_WINDOW = Window(size=32, side=1.2)
+PERSON_WINDOW = Window(size=48, side=4.0, drop=0.2)  # from above the hair to the chest
 
 
 @dataclass(frozen=True)
@@ -37,12 +49,12 @@ class JudgeConfig:
     """Widths of the judge's networks; the default has just under a million parameters."""
 
     patch: int = 4
-    widths: tuple[int, ...] = (48, 80, 128)
-    blocks: tuple[int, ...] = (0, 2, 1)
+    widths: tuple[int, ...] = (48, 64, 96)
+    blocks: tuple[int, ...] = (0, 1, 1)
     attention_maps: int = 5
     width: int = 112
+    person_widths: tuple[int, ...] = (32, 64, 96, 128)
     mouth_widths: tuple[int, ...] = (32, 48, 64)
-    mouth_width: int = 96
 
 
 @dataclass(frozen=True)
@@ -104,24 +116,18 @@ def convolution(inputs: int, outputs: int, stride: int = 1, activate: bool = Tru
     return nn.Sequential(*layers)
 
 
-class MouthReader(nn.Module):
-    """Crops (B, 3, 32, 32) and what the coarse network knows of the person -> mouths (B, 4)."""
+class CropReader(nn.Module):
+    """Square crops (B, 3, size, size) -> features (B, D)."""
 
-    def __init__(self, config: JudgeConfig) -> None:
+    def __init__(self, size: int, widths: tuple[int, ...], width: int) -> None:
         super().__init__()
-        widths = (3, *config.mouth_widths)
-        self.convolutions = nn.Sequential(
-            *(convolution(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        )
-        cells = (CROP_SIZE // 2 ** len(config.mouth_widths)) ** 2
-        self.flat = nn.Linear(config.mouth_widths[-1] * cells, config.mouth_width)
-        self.person = nn.Linear(config.width, config.mouth_width)
-        self.shape = nn.Linear(config.mouth_width, 4)
+        pairs = zip((3, *widths), widths, strict=False)
+        self.convolutions = nn.Sequential(*(convolution(a, b, stride=2) for a, b in pairs))
+        self.flat = nn.Linear(widths[-1] * (size // 2 ** len(widths)) ** 2, width)
 
-    def forward(self, crops: Tensor, person: Tensor) -> Tensor:
-        features = self.flat(self.convolutions(crops).flatten(1)) + self.person(person)
-        shape: Tensor = self.shape(F.relu(features))
-        return shape
+    def forward(self, crops: Tensor) -> Tensor:
+        features: Tensor = self.flat(self.convolutions(crops).flatten(1))
+        return features
 
 
 class Judge(nn.Module):
@@ -147,7 +153,12 @@ class Judge(nn.Module):
         self.second_person = nn.Linear(config.width, 1)
         self.person_heads = heads(config.width, PERSON_ATTRIBUTES)
         self.frame_heads = heads(config.width, FRAME_ATTRIBUTES)
-        self.mouth = MouthReader(config)
+        self.near = CropReader(PERSON_WINDOW.size, config.person_widths, config.width)
+        self.known = nn.Linear(2 * config.width + 4, config.width)
+        self.lips = CropReader(MOUTH_WINDOW.size, config.mouth_widths, config.width)
+        self.lips_of = nn.Linear(config.width, config.width)
+        self.mouth = nn.Linear(config.width, 4)
+        self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
 
     def forward(self, frames: Tensor, crop_boxes: Tensor | None = None) -> dict[str, Tensor]:
         """Read frames; mouths at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
@@ -158,17 +169,24 @@ class Judge(nn.Module):
         people, scene, centres = self.look(frames)
         boxes = self.boxes(torch.cat([people, centres], dim=-1))
         where = (boxes if crop_boxes is None else crop_boxes).detach().float()
-        crops = crop_mouths(frames.float(), where)
-        mouth = self.mouth(crops, rearrange(people, "B P D -> (B P) D"))
+        people = self.know(frames.float(), people, where)
+        lips = self.lips(crop_around(frames.float(), where, MOUTH_WINDOW))
+        lips = rearrange(lips, "(B P) D -> B P D", P=PEOPLE)
         read = {
             "boxes": boxes,
-            "mouth": rearrange(mouth, "(B P) M -> B P M", P=PEOPLE),
+            "mouth": self.mouth(F.relu(lips + self.lips_of(people))),
             "pose": self.pose(people),
             "second_person": self.second_person(scene)[:, 0],
         }
         read |= {name: head(people) for name, head in self.person_heads.items()}
         read |= {name: head(scene) for name, head in self.frame_heads.items()}
         return {name: value.float() for name, value in read.items()}
+
+    def know(self, frames: Tensor, people: Tensor, boxes: Tensor) -> Tensor:
+        """People (B, P, D) once seen from near: head and chest, aligned by the mouth."""
+        near = self.near(crop_around(frames, boxes, PERSON_WINDOW))
+        near = rearrange(near, "(B P) D -> B P D", P=PEOPLE)
+        return F.relu(self.known(torch.cat([people, near, boxes.to(people.dtype)], dim=-1)))
 
     def look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Coarse network: people (B, P, D), scene (B, D), where people's maps look (B, P, 2A)."""
@@ -267,17 +285,21 @@ def coordinates(rows: int, columns: int, like: Tensor) -> Tensor:
     return torch.stack([xs, ys]).to(like)
 
 
-def crop_mouths(frames: Tensor, boxes: Tensor) -> Tensor:
-    """Square crops (B*P, 3, 32, 32) around mouth boxes (B, P, 4, in 0..1), sampled bilinearly."""
-    B, P = boxes.shape[:2]
+def crop_around(frames: Tensor, boxes: Tensor, window: Window) -> Tensor:
+    """Crops (B*P, 3, size, size) by the mouth boxes (B, P, 4, in 0..1), sampled bilinearly."""
+    P = boxes.shape[1]
     boxes = rearrange(boxes, "B P xyxy -> (B P) xyxy")
+    longer = (boxes[:, 2:] - boxes[:, :2]).amax(1).clamp(4 / FRAME_SIZE, 1.0)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    side = (boxes[:, 2:] - boxes[:, :2]).amax(1).clamp(4 / FRAME_SIZE, 1.0) * CROP_MARGIN
-    ticks = (torch.arange(CROP_SIZE, device=frames.device) + 0.5) / CROP_SIZE - 0.5
+    centre = torch.stack([centre[:, 0], centre[:, 1] + window.drop * longer], dim=-1)
+    ticks = (torch.arange(window.size, device=frames.device) + 0.5) / window.size - 0.5
     ys, xs = torch.meshgrid(ticks, ticks, indexing="ij")
-    grid = torch.stack([xs, ys], dim=-1) * side[:, None, None, None] + centre[:, None, None]
-    source = repeat(frames, "B C H W -> (B P) C H W", P=P)
-    return F.grid_sample(source, grid * 2 - 1, align_corners=False, padding_mode="border")
+    side = (longer * window.side)[:, None, None, None]
+    grid = torch.stack([xs, ys], dim=-1) * side + centre[:, None, None]
+    # The crops of one frame are sampled as one tall image, so that no frame is copied.
+    grid = rearrange(grid, "(B P) h w xy -> B (P h) w xy", P=P) * 2 - 1
+    crops = F.grid_sample(frames, grid, align_corners=False, padding_mode="border")
+    return rearrange(crops, "B C (P h) w -> (B P) C h w", P=P)
 
 
 def letterbox_array(frame: np.ndarray) -> tuple[np.ndarray, tuple[float, float], float]:

@@ -25,9 +25,9 @@ from openmocha.training.judge_pool import draw_pool, pool_shards, read_shard
 
 Batch = dict[str, Tensor]
 
-BATCH_SIZE = 96
+BATCH_SIZE = 48
 SHARDS_IN_MEMORY = 16
-STEPS_PER_SHARD = 10  # a new shard joins those in memory after so many steps
+STEPS_PER_SHARD = 20  # a new shard joins those in memory after so many steps
 MOUTH_WEIGHTS = (4.0, 1.5, 1.5, 1.0)  # open counts most: it is what lip-sync is measured by
 ATTRIBUTE_WEIGHT = 0.3
 
@@ -50,7 +50,12 @@ def train_judge(
     judge = Judge() if start_from is None else load_judge(start_from)
     with draw_pool(folder / "pool", workers=workers, seed=seed):
         config = FitConfig(
-            time_budget_s=time_budget_s, learning_rate=2e-3, weight_decay=2e-2, ema_decay=0.998
+            time_budget_s=time_budget_s,
+            learning_rate=2e-3,
+            weight_decay=2e-2,
+            ema_decay=0.998,
+            warmup_steps=40,
+            evaluate_every_s=600,
         )
         network = judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = fit(
@@ -192,7 +197,8 @@ def evaluate(model: nn.Module, pool: Path) -> dict[str, float]:
     truth = {
         name: torch.from_numpy(np.concatenate([s[name] for s in shards])) for name in shards[0]
     }
-    parts = [model(normalised(part)) for part in torch.split(truth["frames"], 64)]
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = [model(normalised(part)) for part in torch.split(truth["frames"], 64)]
     read = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     present = truth["mouth"].isfinite().all(-1)
     measures = {

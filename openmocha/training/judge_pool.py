@@ -8,7 +8,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ Sample = dict[str, np.ndarray]
 FRAMES_PER_SHARD = 1024
 FRAMES_PER_STORY = 4
 CLIP_FRAMES = 64
-TEST_SHARDS = 2
+TEST_SHARDS = 1
 SOURCES = ("close-up", "medium close-up", "medium", "text")
 SOURCE_SHARES = (0.25, 0.25, 0.2, 0.3)
 SIZES = ((128, 128), (128, 80), (80, 128), (128, 96), (96, 128))  # width, height
@@ -55,7 +55,10 @@ def _draw(pool: Path, seed: int, worker: int, workers: int, num_shards: int) -> 
     os.nice(2)
     jobs = [("test", number) for number in range(TEST_SHARDS)]
     jobs += [("train", number) for number in range(num_shards)]
+    trainer = parent_process()
     for split, number in jobs[worker::workers]:
+        if trainer is not None and not trainer.is_alive():
+            return  # killed without a chance to stop its drawers
         path = pool / f"{split}-{number:05d}.npz"
         if not path.exists():
             write_shard(path, draw_shard(seed, split, number))
