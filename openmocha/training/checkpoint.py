@@ -4,8 +4,9 @@
                          state.json      where training stands, and the configuration that made it
                          manifest.json   sha256 of every file above
 
-Everything is written into a temporary folder that is renamed at the end, so a folder that has its final name is whole. The
-manifest comes last and goes first: a folder without it is no checkpoint. No file is a pickle.
+Everything is written into a temporary folder that is renamed at the end, so a folder that has its
+final name is whole. The manifest comes last and goes first: a folder without it is no checkpoint.
+No file is a pickle.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ def training_tensors(
 
 
 def prepare_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give AdamW its zero moments now, so that a checkpoint has the same names before the first step as after."""
+    """Give AdamW its zero moments now, so that every checkpoint has the same names."""
     for parameter in model.parameters():
         state = optimizer.state[parameter]
         state["step"] = torch.zeros(())
@@ -50,7 +51,8 @@ def prepare_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 def save(
     folder: Path, tensors: dict[str, Tensor], state: dict[str, Any], ranks: Ranks, keep: int = 2
 ) -> Path:
-    """Write one checkpoint (called by all ranks together); `state["step"]` names it. Returns its folder.
+    """Write one checkpoint (called by all ranks together); `state["step"]` names it. Returns its
+    folder.
 
     The newest `keep` checkpoints stay.
     """
@@ -89,7 +91,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def verify(checkpoint: Path) -> None:
-    """Compare every file with the manifest. Raises ValueError naming the file that is missing or altered."""
+    """Compare every file with the manifest. Raises ValueError naming one missing or altered."""
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     for name, digest in manifest.items():
         path = checkpoint / name

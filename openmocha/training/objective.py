@@ -1,4 +1,5 @@
-"""What the transformer is trained to do: predict the velocity of noisy latents (flow.py has the convention).
+"""What the transformer is trained to do: predict the velocity of noisy latents (flow.py has the
+convention).
 
 Dimension letters: B batch, C latent channels, F latent frames, h w latent rows/cols.
 """
@@ -15,10 +16,12 @@ from openmocha.training.samples import Batch
 
 @dataclass(frozen=True)
 class Objective:
-    """How noise levels are drawn and errors weighed; the defaults are the paper's, as far as stated.
+    """How noise levels are drawn and errors weighed; the defaults are the paper's, as far as
+    stated.
 
-    Of the samples of two or more latent frames, `independent_share` get a noise level for each frame
-    and `prefix_share` a clean beginning; the same weights then continue films and start from images.
+    Of the samples of two or more latent frames, `independent_share` get a noise level for each
+    frame and `prefix_share` a clean beginning; the same weights then continue films and start from
+    images.
     `mouth_weight` counts the error of latent cells with a mouth that often; 1 is off.
     """
 
@@ -41,7 +44,7 @@ class Corrupted:
 
 
 def corrupt(batch: Batch, objective: Objective) -> Corrupted:
-    """Add noise to a batch; each sample's noise comes from its own seed, on whichever rank it is."""
+    """Add noise to a batch; a sample's noise comes from its own seed, on whichever rank it is."""
     noises, sigmas = [], []
     for latents, seed in zip(batch.latents, batch.seeds, strict=True):
         generator = torch.Generator().manual_seed(seed)
@@ -60,7 +63,7 @@ def corrupt(batch: Batch, objective: Objective) -> Corrupted:
 
 
 def frame_sigmas(num_frames: int, generator: torch.Generator, objective: Objective) -> Tensor:
-    """Noise levels (F,) of one sample: one level, one for each frame, or one after a clean prefix."""
+    """Noise levels (F,) of a sample: one level, one for each frame, or one after a clean prefix."""
     draw = torch.rand((), generator=generator).item() if num_frames > 1 else 1.0
     independent = draw < objective.independent_share
     sigma = sample_sigma(
@@ -80,7 +83,8 @@ def frame_sigmas(num_frames: int, generator: torch.Generator, objective: Objecti
 def weighted_loss(velocity: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Squared error (paper eq. 3), weighted by cell within each sample, then averaged over samples.
 
-    Samples count alike whatever their weights, so the mean over ranks is the loss of the whole batch.
+    Samples count alike whatever their weights, so the mean over ranks is the loss of the whole
+    batch.
     """
     error = reduce((velocity - target).square(), "B C F h w -> B F h w", "mean")
     each = reduce(weights * error, "B F h w -> B", "sum") / reduce(weights, "B F h w -> B", "sum")

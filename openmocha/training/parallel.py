@@ -1,7 +1,7 @@
 """Ranks: joining the process group, sharding a model over it, agreeing on a number.
 
-One process needs none of it: every function here is then free. With more (torchrun sets WORLD_SIZE),
-parameters, gradients and optimizer state are sharded by FSDP2:
+One process needs none of it: every function here is then free. With more (torchrun sets
+WORLD_SIZE), parameters, gradients and optimizer state are sharded by FSDP2:
 
     torchrun --nproc-per-node 2 -m openmocha.training.recipes train ...
 """
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Ranks:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Ranks]:
-    """Join the group that torchrun describes; without one (or in a group already) just say where we are."""
+    """Join the group that torchrun describes; without one, or in one already, say where we are."""
     if dist.is_initialized():
         yield Ranks(dist.get_rank(), dist.get_world_size())
         return
@@ -42,14 +43,15 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
-        # Gloo aborts at exit in about one run of eight where a rank leaves before the others are done.
+        # Gloo aborts at exit in about one run of eight where a rank leaves before the others are
+        # done.
         dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
 def shard(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Shard a model's parameters over all ranks (FSDP2): each block of `model.blocks` on its own, then the rest."""
+    """Shard parameters over all ranks (FSDP2): each of `model.blocks` alone, then the rest."""
     if ranks.world > 1:
         for block in getattr(model, "blocks", ()):
             fully_shard(block)
@@ -57,10 +59,13 @@ def shard(model: nn.Module, ranks: Ranks) -> nn.Module:
     return model
 
 
-def mean_over_ranks(value: torch.Tensor, ranks: Ranks) -> float:
+def mean_over_ranks(value: Tensor, ranks: Ranks) -> float:
     """Mean of a scalar over ranks, so that all of them see the same number and decide alike."""
-    value = value.detach().double()
+    value = value.detach()
+    if isinstance(value, DTensor):
+        return value.full_tensor().item()
     if ranks.world > 1:
+        value = value.clone()
         dist.all_reduce(value)
     return value.item() / ranks.world
 

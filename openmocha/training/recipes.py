@@ -1,13 +1,15 @@
 """Whole trainings from nothing but the package, step by step, each with what it cost.
 
-    voices and films -> VAE -> speech encoder -> judge -> shards -> transformer in stages -> model folder
+    voices and films -> VAE -> speech encoder -> judge -> shards -> transformer in stages -> model
+    folder
 
-    python -m openmocha.training.recipes toon runs/toon          # all of it; goes on where it stopped
-    python -m openmocha.training.recipes shards runs/toon        # or one step at a time
+    python -m openmocha.training.recipes toon runs/toon          # all of it; goes on where it
+    stopped python -m openmocha.training.recipes shards runs/toon        # or one step at a time
     python -m openmocha.training.recipes transformer runs/toon --minutes 75
 
-A run's folder holds one folder per step and costs.json, which names the finished steps. Shards may still
-be written while the transformer trains: each stage draws from those that are there when it starts.
+A run's folder holds one folder per step and costs.json, which names the finished steps. Shards may
+still be written while the transformer trains: each stage draws from those that are there when it
+starts.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,12 +34,12 @@ from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
 from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
-from openmocha.training.train import Preview, TrainConfig, export_model, train
+from openmocha.training.train import TrainConfig, export_model, train
 
 
 @dataclass(frozen=True)
 class ToonBudget:
-    """Minutes of training of each part, and how many films the shards hold (1 = toon_clips.TOON_FILMS)."""
+    """Minutes of training of each part; `films` multiplies the counts of toon_clips.TOON_FILMS."""
 
     video_vae: float = 30.0
     speech_encoder: float = 30.0
@@ -150,7 +153,7 @@ def load_encoders(folder: Path) -> Encoders:
 
 
 def encoder_fingerprints(folder: Path) -> dict[str, str]:
-    """What the shards depend on: the VAE's encoder (its decoder may go on learning), and the speech encoder."""
+    """What shards depend on: both encoders. The VAE's decoder may go on learning."""
     from openmocha.models.video_vae import VideoVAE
 
     vae = VideoVAE.from_pretrained(folder / "video_vae" / "final")
@@ -167,7 +170,11 @@ def encoder_fingerprints(folder: Path) -> dict[str, str]:
 
 def toon_config(seed: int = 0) -> TrainConfig:
     """The toon recipe's settings: as the paper's, and mouths count more."""
-    return TrainConfig(seed=seed, objective=Objective(mouth_weight=4.0))
+    return TrainConfig(
+        seed=seed,
+        objective=Objective(mouth_weight=4.0),
+        compile=shutil.which("g++") is not None,
+    )
 
 
 def paper_recipe() -> tuple[tuple[Stage, ...], TrainConfig]:
@@ -185,7 +192,7 @@ def train_toon_transformer(
     seed: int = 0,
     config: MoChaConfig | None = None,
 ) -> nn.Module:
-    """Step 5: the transformer, through all stages, in `minutes` or `steps`. Returns its moving average."""
+    """Step 5: the transformer through all stages, in `minutes` or `steps`. Returns its EMA."""
     torch.manual_seed(seed)
     model = MoChaTransformer3DModel(config or toon())
     stages = toon_stages(
@@ -218,8 +225,8 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
     assert isinstance(model, MoChaTransformer3DModel)
     encoders = load_encoders(folder)
-    pipeline = MoChaPipeline(model, encoders.vae, encoders.speech, encoders.text)  # type: ignore[arg-type]
-    rows = []
+    pipeline = MoChaPipeline(model, encoders.vae, encoders.speech, encoders.text)  # type:
+    ignore[arg-type] rows = []
     for source, seed in PREVIEWS:
         frames = range(48, 80)
         film = make_film(seed, source, split="test", frames=frames)

@@ -1,9 +1,10 @@
-"""Records to batches: which film, which crop, which condition, all a function of (seed, stage, step).
+"""Records to batches: which film, which crop, which condition, all a function of (seed, stage,
+step).
 
     manifest -> pools (source, length, size) -> Grain mix by shares -> samples -> Batch
 
-Nothing is remembered between batches, so training resumes from one integer, the step. Ranks take every
-world-th sample of the same global batch.
+Nothing is remembered between batches, so training resumes from one integer, the step. Ranks take
+every world-th sample of the same global batch.
 
 Dimension letters: B batch, C latent channels, F latent frames, h w latent rows/cols, L text tokens,
 S speech tokens of the slice, W speech window, T video frames of the whole film.
@@ -31,7 +32,8 @@ from openmocha.training.stages import Crop, Stage, crop_order
 
 Array = np.ndarray[Any, Any]
 
-# Speech tokens beside a crop's own: one more that its windows see, and five that the projector stacks.
+# Speech tokens beside a crop's own: one more that its windows see, and five that the projector
+# stacks.
 SPEECH_MARGIN = 6
 
 
@@ -87,7 +89,8 @@ class Records:
         return read_record(self.files[index])
 
     def pool(self, source: str, crop: Crop) -> Array:
-        """All (record, crop, first latent frame within it) of a source that serve `crop`: int32 (n, 3).
+        """All (record, crop, first latent frame within it) of a source that serve `crop`: int32 (n,
+        3).
 
         A longer stored crop serves as several short ones, side by side.
         Raises ValueError where there is none.
@@ -111,10 +114,11 @@ class Records:
 
 
 class Batches:
-    """The batches of one stage for one rank; batches[step] depends on nothing but (seed, stage, step).
+    """The batches of one stage for one rank; batches[step] depends on nothing but (seed, stage,
+    step).
 
-    Sources keep their shares exactly: within each batch where its size allows, else over a few batches.
-    Every film of a source comes once before any comes twice, in another order each time.
+    Sources keep their shares exactly: within each batch where its size allows, else over a few
+    batches. Every film of a source comes once before any comes twice, in another order each time.
     """
 
     def __init__(
@@ -189,7 +193,7 @@ def cut(
     num_frames: int,
     seed: int,
 ) -> Sample:
-    """Latent frames first .. first + latent_frames of the k-th crop of a record, with their speech."""
+    """Some latent frames, from `first` on, of the k-th crop of a record, with their speech."""
     part = slice(first, first + latent_frames)
     start = int(record["start"][k]) + first
     speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames)
@@ -208,8 +212,9 @@ def speech_slice(start: int, latent_frames: int, num_frames: int) -> tuple[int, 
     """Which speech tokens a crop needs: (first token, how many, windows (F, W) into them).
 
     `start` is the crop's first latent frame in a film of `num_frames`. The slice holds everything
-    that the crop's windows and the projector's stack reach, so a crop hears exactly what the same latent
-    frames hear in the whole film; at the film's ends it is shifted inward, as the windows are.
+    that the crop's windows and the projector's stack reach, so a crop hears exactly what the same
+    latent frames hear in the whole film; at the film's ends it is shifted inward, as the windows
+    are.
     """
     windows = uniform_windows(num_frames // 4)[start : start + latent_frames].numpy()
     num_tokens = min(num_frames, 4 * latent_frames + 2 * SPEECH_MARGIN)

@@ -1,13 +1,14 @@
 """Shards: what the transformer trains on, computed once.
 
-    TrainingClip (pixels, speech, caption) --encode_clips--> records --write_shard--> *.array_record + *.parquet
+    TrainingClip (pixels, speech, caption) --encode_clips--> records --write_shard--> *.array_record
+    + *.parquet
 
-A record is the safetensors bytes of one film; a shard is an ArrayRecord file of records with a Parquet manifest beside it,
-one row per record. The manifest is renamed into place last: a shard without one is not there.
-A record does not know where its film came from, toon or curated video.
+A record is the safetensors bytes of one film; a shard is an ArrayRecord file of records with a
+Parquet manifest beside it, one row per record. The manifest is renamed into place last: a shard
+without one is not there. A record does not know where its film came from, toon or curated video.
 
-Dimension letters: K crops of one film, F latent frames of a crop, C latent channels, h w latent rows/cols,
-T video frames of the whole film, L text tokens.
+Dimension letters: K crops of one film, F latent frames of a crop, C latent channels, h w latent
+rows/cols, T video frames of the whole film, L text tokens.
 """
 
 import json
@@ -65,7 +66,7 @@ class Encoders:
 
 @torch.inference_mode()
 def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[bytes]:
-    """Records of `clips`, one each: see the module docstring. Text is encoded for all of them at once."""
+    """Records of `clips`, one each. Their text is encoded as one batch."""
     tokens, mask = encoders.text.encode([clip.caption for clip in clips])
     records = []
     for clip, clip_tokens, clip_mask in zip(clips, tokens, mask, strict=True):
@@ -147,7 +148,7 @@ def finished_shards(folder: Path) -> list[str]:
 
 
 def read_manifest(folder: Path, shards: Sequence[str]) -> Any:
-    """The rows of `shards`, in that order, as one pyarrow table. Raises ValueError where there is none."""
+    """The rows of `shards` as one pyarrow table. Raises ValueError where there is none."""
     import pyarrow
     import pyarrow.parquet
 

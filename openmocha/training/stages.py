@@ -1,7 +1,8 @@
-"""The curriculum as data: which sources a stage draws from, how long its samples are, how fast it learns.
+"""The curriculum as data: which sources a stage draws from, how long its samples are, how fast it
+learns.
 
-A Stage says everything the loop of train.py needs; the loop never asks which stage it is in. Sources are
-the shot types of the paper's table plus "text": films without speech.
+A Stage says everything the loop of train.py needs; the loop never asks which stage it is in.
+Sources are the shot types of the paper's table plus "text": films without speech.
 """
 
 import math
@@ -31,11 +32,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: it ends after `steps` optimizer steps or `time_budget_s` seconds, whichever comes first.
+    """One stage: it ends after `steps` optimizer steps or `time_budget_s` seconds, whichever comes
+    first.
 
-    `shares` gives each source's share of every batch (any unit; 80 and 20 are the paper's per cent). The
-    learning rate warms up linearly over `warmup_steps`, then moves linearly to `final_learning_rate`
-    where one is given. Only stages ended by steps are deterministic.
+    `shares` gives each source's share of every batch (any unit; 80 and 20 are the paper's per
+    cent). The learning rate warms up linearly over `warmup_steps`, then moves linearly to
+    `final_learning_rate` where one is given. Only stages ended by steps are deterministic.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Stage:
             raise ValueError(f"stage {self.name!r} needs at least one crop and one step")
 
     def learning_rate_at(self, step: int, elapsed_s: float) -> float:
-        """Learning rate of the step that follows `step` finished steps, `elapsed_s` into the stage."""
+        """Learning rate after `step` finished steps, `elapsed_s` into the stage."""
         final = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
         progress = min(1.0, max(step / self.steps, elapsed_s / self.time_budget_s))
         rate = self.learning_rate + (final - self.learning_rate) * progress
@@ -64,7 +66,8 @@ class Stage:
 
 
 def halved(shares: Mapping[str, float], new: str) -> dict[str, float]:
-    """The paper's rule: halve the share of all earlier shot types, give what is freed to the new one.
+    """The paper's rule: halve the share of all earlier shot types, give what is freed to the new
+    one.
 
     Text-only films keep their share.
 
@@ -87,7 +90,7 @@ def curriculum() -> list[dict[str, float]]:
 
 
 def paper_stages() -> tuple[Stage, ...]:
-    """The paper's training (its table): batches of 512 clips of 128 frames, 1e-5 after 2000 steps of warm-up."""
+    """The paper's table: batches of 512 clips of 128 frames, 1e-5 after 2000 steps of warm-up."""
     steps = (200_000, 200_000, 200_000, 100_000, 100_000)
     crop = Crop(latent_frames=32, batch_size=512, height=720, width=720)
     return tuple(
@@ -96,19 +99,21 @@ def paper_stages() -> tuple[Stage, ...]:
     )
 
 
-# About the same number of latent tokens in every batch; a batch of singles is a multiple of the smallest share.
-TOON_SINGLES = Crop(latent_frames=1, batch_size=160)
-TOON_MOTION = Crop(latent_frames=8, batch_size=20)
-TOON_CLIPS = Crop(latent_frames=32, batch_size=5)
+# About the same number of latent tokens in every batch; a batch of singles is a multiple of the
+# smallest share.
+TOON_SINGLES = Crop(latent_frames=1, batch_size=80)
+TOON_MOTION = Crop(latent_frames=8, batch_size=10)
+TOON_CLIPS = Crop(latent_frames=32, batch_size=3)
 
 
 def toon_stages(
     *, steps: int = 6000, time_budget_s: float = math.inf, learning_rate: float = 6e-4
 ) -> tuple[Stage, ...]:
-    """The paper's shares where tokens are cheap: single latents first, then motion, then clips and dialogues.
+    """The paper's shares where tokens are cheap: single latents first, then motion, then clips and
+    dialogues.
 
-    `steps` and `time_budget_s` are those of all stages together. A single latent with its speech window
-    costs 1/60 of a clip and holds all that lip-sync needs (the window is local).
+    `steps` and `time_budget_s` are those of all stages together. A single latent with its speech
+    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local).
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
     plan = (
@@ -139,7 +144,8 @@ def toon_stages(
 
 
 def crop_order(crops: tuple[Crop, ...], cycle: int = 20) -> list[int]:
-    """Which crop each of `cycle` consecutive batches uses, shares rounded to the cycle and spread evenly.
+    """Which crop each of `cycle` consecutive batches uses, shares rounded to the cycle and spread
+    evenly.
 
     >>> crop_order((Crop(1, 160, 0.75), Crop(8, 20, 0.25)), cycle=8)
     [0, 0, 1, 0, 0, 0, 1, 0]
