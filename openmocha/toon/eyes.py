@@ -68,7 +68,7 @@ def _draw_eye(canvas: skia.Canvas, look: Look, turn: Turn, pose: Pose, side: flo
         -half * 0.6, fall * 1.33 - tilt, half * 0.6, fall * 1.33 + tilt, half + 0.6, tilt * 0.5
     )
     canvas.drawPath(lash, line(darker(look.outline, 0.45), 2.3 if look.feminine else 1.8))
-    if look.feminine and side * turn.sin_yaw < 0.3:
+    if look.feminine and side * turn.side < 1:
         tip = (side * (half + 3.6), -2.6 + fall * 0.25)
         canvas.drawPath(curve((side * half, 0.2), (side * (half + 2), 0), tip), line(INK, 1.8))
     canvas.restore()

@@ -67,7 +67,7 @@ def _shading(look: Look) -> skia.Paint:
 
 def _draw_person_ears(canvas: skia.Canvas, look: Look, turn: Turn, near: bool) -> None:
     """Both ears of a frontal head lie behind the face; the near one of a turned head before it."""
-    turned = abs(turn.sin_yaw) > 0.3
+    turned = turn.side != 0
     for side in (-1.0, 1.0):
         is_near = turned and side * turn.sin_yaw < 0
         if is_near != near or (turned and not is_near):

@@ -37,7 +37,7 @@ def draw_back_hair(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
         oval(canvas, back - 44, 22, 15, 16, dark)
         oval(canvas, back + 44, 22, 15, 16, dark)
     elif style == "ponytail":
-        side = -1.0 if turn.sin_yaw > 0.15 else 1.0
+        side = -1.0 if turn.side > 0 else 1.0
         tail = smooth(
             [(side * 20, -50), (side * 56, -48), (side * 74, -8), (side * 66, 44),
              (side * 56, 60), (side * 50, 20), (side * 40, -10)]
@@ -48,7 +48,7 @@ def draw_back_hair(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     else:
         oval(canvas, back, -10, look.rx + 3, 44, dark)
     if style == "bun":
-        x = (-1.0 if turn.sin_yaw > 0.15 else 1.0) * 29.0
+        x = (-1.0 if turn.side > 0 else 1.0) * 29.0
         oval(canvas, x, -52, 21, 19.5, fill(look.hair_shade))
         oval(canvas, x, -52, 19.2, 17.8, fill(look.hair))
         oval(canvas, x - 4, -58, 7.5, 4.5, fill(look.hair_glint, 0.6))
@@ -157,7 +157,7 @@ def _draw_glasses(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
         oval(canvas, x, y, wide, radius * 0.94, fill(_GLASS, 0.2))
         oval(canvas, x, y, wide, radius * 0.94, frame)
         centres.append((x, y, wide))
-        if side * turn.sin_yaw > 0.3:
+        if side * turn.side > 0:
             continue
         end = (side * look.rx * 0.98 - 4 * turn.sin_yaw, y - 2)
         canvas.drawPath(curve((x + side * wide, y), end, end), frame)
@@ -199,9 +199,9 @@ def _draw_headphones(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
     canvas.drawPath(arc, line((120, 124, 140), 2.2))
     for side in (-1.0, 1.0):
         x = shift + side * wide
-        if side * turn.sin_yaw > 0.3:
+        if side * turn.side > 0:
             continue
-        x -= side * (7.0 if abs(turn.sin_yaw) > 0.3 else 0.0)
+        x -= side * (7.0 if turn.side else 0.0)
         box(canvas, (x - 9, -12, x + 9, 21), fill((48, 48, 60)), 8)
         box(canvas, (x - 5.5, -8, x + 5.5, 17), fill(look.accent), 5)
 
@@ -217,9 +217,9 @@ def draw_accessory(canvas: skia.Canvas, look: Look, turn: Turn) -> None:
         _draw_headphones(canvas, look, turn)
     elif accessory == "earrings":
         for side in (-1.0, 1.0):
-            if side * turn.sin_yaw > 0.3:
+            if side * turn.side > 0:
                 continue
-            x = side * (look.rx * turn.cos_yaw - (8 if abs(turn.sin_yaw) > 0.3 else -1))
+            x = side * (look.rx * turn.cos_yaw - (8 if turn.side else -1))
             oval(canvas, x, 22, 5.2, 5.8, fill(darker(_GOLD, 0.4)))
             oval(canvas, x, 21.5, 4.2, 4.8, fill(_GOLD))
             oval(canvas, x - 1.2, 20, 1.4, 1.4, fill(WHITE))

@@ -104,6 +104,14 @@ class Turn:
     sin_pitch: float
     cos_pitch: float
 
+    @property
+    def side(self) -> int:
+        """-1 or 1 for a head that faces left or right, 0 for one that faces the camera.
+
+        A shake of a head that faces the camera stays 0, or ears and ponytails would jump.
+        """
+        return 0 if abs(self.sin_yaw) < 0.38 else 1 if self.sin_yaw > 0 else -1
+
     def at(self, x: float, y: float, lift: float = 0.0) -> tuple[float, float]:
         """Screen position of the point in front of (x, y), `lift` units above the surface."""
         depth = 1.0 - (x / self.rx) ** 2 - 0.35 * (y / self.ry) ** 2

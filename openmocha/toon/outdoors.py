@@ -112,8 +112,10 @@ def _house(canvas: skia.Canvas, x: float, wide: float, top: float, wall: RGB, li
 def street(canvas: skia.Canvas, base: RGB, kx: float) -> None:
     backdrop(canvas, lighter(base, 0.24), lighter(base, 0.08))
     pane = (216, 236, 248)
-    for x, wide, top, shade in ((-50.0, 27.0, -40.0, 0.14), (-24, 22, -22, 0.3), (24, 22, -28, 0.24),
-                                (50, 28, -46, 0.1)):  # fmt: skip
+    houses = (
+        (-50.0, 27.0, -40.0, 0.14), (-24, 22, -22, 0.3), (24, 22, -28, 0.24), (50, 28, -46, 0.1),
+    )  # fmt: skip
+    for x, wide, top, shade in houses:
         _house(canvas, x * kx, wide * max(kx, 1), top, darker(base, shade), pane)
     box(canvas, (-400, 32, 400, 40), fill((206, 204, 204)))
     box(canvas, (-400, 40, 400, 200), fill((98, 98, 108)))
