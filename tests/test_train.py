@@ -75,7 +75,7 @@ def interrupt_at(step: int):
 
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_resume_is_bit_identical(shards, straight, tmp_path, step):
-    # Inside the first stage, at its end, and inside the second; the model starts from other weights.
+    # Inside the first stage, at its end, inside the second; the model starts from other weights.
     with pytest.raises(KeyboardInterrupt):
         train(tiny_transformer(), shards, tmp_path, STAGES, CONFIG, interrupt_at(step))
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, step + 1))

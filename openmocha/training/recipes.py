@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,6 +36,11 @@ from openmocha.training.objective import Objective
 from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, train
+
+if TYPE_CHECKING:
+    from openmocha.models.speech_encoder import SpeechEncoder
+    from openmocha.models.text_encoder import TextEncoder
+    from openmocha.models.video_vae import VideoVAE
 
 
 @dataclass(frozen=True)
@@ -139,17 +145,22 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
         print(f"{done.name}: {num_films} films, {rate:.1f} a second", flush=True)
 
 
-def load_encoders(folder: Path) -> Encoders:
-    """The frozen encoders of a run: its VAE and speech encoder, and the packaged text encoder."""
+def load_networks(folder: Path) -> "tuple[VideoVAE, SpeechEncoder, TextEncoder]":
+    """The frozen networks of a run: its VAE and speech encoder, and the packaged text encoder."""
     from openmocha.models.speech_encoder import SpeechEncoder
     from openmocha.models.text_encoder import TextEncoder
     from openmocha.models.video_vae import VideoVAE
 
-    return Encoders(
+    return (
         VideoVAE.from_pretrained(folder / "video_vae" / "final").eval(),
         SpeechEncoder.from_pretrained(folder / "speech_encoder" / "final"),
         TextEncoder.from_pretrained(),
     )
+
+
+def load_encoders(folder: Path) -> Encoders:
+    """What writes shards, in every worker process."""
+    return Encoders(*load_networks(folder))
 
 
 def encoder_fingerprints(folder: Path) -> dict[str, str]:
@@ -224,9 +235,8 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
     from openmocha.toon.films import make_film
 
     assert isinstance(model, MoChaTransformer3DModel)
-    encoders = load_encoders(folder)
-    pipeline = MoChaPipeline(model, encoders.vae, encoders.speech, encoders.text)  # type:
-    ignore[arg-type] rows = []
+    pipeline = MoChaPipeline(model, *load_networks(folder))
+    rows = []
     for source, seed in PREVIEWS:
         frames = range(48, 80)
         film = make_film(seed, source, split="test", frames=frames)
@@ -239,21 +249,14 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 def export_toon(folder: Path, output: Path) -> None:
     """Step 6: the newest checkpoint's moving average and the encoders as a model folder."""
-    from openmocha.models.text_encoder import TextEncoder
     from openmocha.pipeline import MoChaPipeline
 
     checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
     if not checkpoints:
         raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
     export_model(checkpoints[-1], output / "transformer")
-    encoders = load_encoders(folder)
-    pipeline = MoChaPipeline(
-        MoChaTransformer3DModel.from_pretrained(output / "transformer"),
-        encoders.vae,  # type: ignore[arg-type]
-        encoders.speech,  # type: ignore[arg-type]
-        TextEncoder.from_pretrained(),
-    )
-    pipeline.save_pretrained(output)
+    transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
+    MoChaPipeline(transformer, *load_networks(folder)).save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
