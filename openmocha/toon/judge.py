@@ -155,24 +155,30 @@ class Judge(nn.Module):
         self.frame_heads = heads(config.width, FRAME_ATTRIBUTES)
         self.near = CropReader(PERSON_WINDOW.size, config.person_widths, config.width)
         self.known = nn.Linear(2 * config.width + 4, config.width)
+        self.refine = nn.Linear(config.width, 4)
+        nn.init.zeros_(self.refine.weight)
+        nn.init.zeros_(self.refine.bias)
         self.lips = CropReader(MOUTH_WINDOW.size, config.mouth_widths, config.width)
         self.lips_of = nn.Linear(config.width, config.width)
         self.mouth = nn.Linear(config.width, 4)
         self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
 
     def forward(self, frames: Tensor, crop_boxes: Tensor | None = None) -> dict[str, Tensor]:
-        """Read frames; mouths at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
+        """Read frames; people at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
 
-        Keys: boxes (B, P, 4) in 0..1, mouth (B, P, 4), pose (B, P, len(POSE)), second_person (B,)
+        Keys: found (B, P, 4) mouth boxes in 0..1 by the coarse network, boxes (B, P, 4) the same
+        corrected from near, mouth (B, P, 4), pose (B, P, len(POSE)), second_person (B,)
         logit, and one (B, P, classes) or (B, classes) tensor of logits per attribute.
         """
         people, scene, centres = self.look(frames)
-        boxes = self.boxes(torch.cat([people, centres], dim=-1))
-        where = (boxes if crop_boxes is None else crop_boxes).detach().float()
+        found = self.boxes(torch.cat([people, centres], dim=-1))
+        where = (found if crop_boxes is None else crop_boxes).detach().float()
         people = self.know(frames.float(), people, where)
-        lips = self.lips(crop_around(frames.float(), where, MOUTH_WINDOW))
+        boxes = where + self.refine(people).float() * longer_side(where)[..., None]
+        lips = self.lips(crop_around(frames.float(), boxes.detach(), MOUTH_WINDOW))
         lips = rearrange(lips, "(B P) D -> B P D", P=PEOPLE)
         read = {
+            "found": found,
             "boxes": boxes,
             "mouth": self.mouth(F.relu(lips + self.lips_of(people))),
             "pose": self.pose(people),
@@ -289,7 +295,7 @@ def crop_around(frames: Tensor, boxes: Tensor, window: Window) -> Tensor:
     """Crops (B*P, 3, size, size) by the mouth boxes (B, P, 4, in 0..1), sampled bilinearly."""
     P = boxes.shape[1]
     boxes = rearrange(boxes, "B P xyxy -> (B P) xyxy")
-    longer = (boxes[:, 2:] - boxes[:, :2]).amax(1).clamp(4 / FRAME_SIZE, 1.0)
+    longer = longer_side(boxes)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     centre = torch.stack([centre[:, 0], centre[:, 1] + window.drop * longer], dim=-1)
     ticks = (torch.arange(window.size, device=frames.device) + 0.5) / window.size - 0.5
@@ -300,6 +306,11 @@ def crop_around(frames: Tensor, boxes: Tensor, window: Window) -> Tensor:
     grid = rearrange(grid, "(B P) h w xy -> B (P h) w xy", P=P) * 2 - 1
     crops = F.grid_sample(frames, grid, align_corners=False, padding_mode="border")
     return rearrange(crops, "B C (P h) w -> (B P) C h w", P=P)
+
+
+def longer_side(boxes: Tensor) -> Tensor:
+    """(...,) longer side of boxes (..., 4) in 0..1; at least 4 pixels of the judge's own size."""
+    return (boxes[..., 2:] - boxes[..., :2]).amax(-1).clamp(4 / FRAME_SIZE, 1.0)
 
 
 def letterbox_array(frame: np.ndarray) -> tuple[np.ndarray, tuple[float, float], float]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from openmocha.toon.judge import Judge, load_judge
+from openmocha.toon.judge import Judge, load_judge, longer_side
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
 from openmocha.training.fit import FitConfig, fit
 from openmocha.training.judge_pool import draw_pool, pool_shards, read_shard
@@ -28,6 +28,7 @@ Batch = dict[str, Tensor]
 BATCH_SIZE = 48
 SHARDS_IN_MEMORY = 16
 STEPS_PER_SHARD = 20  # a new shard joins those in memory after so many steps
+BOX_JITTER = 0.1  # of the longer side, per coordinate
 MOUTH_WEIGHTS = (4.0, 1.5, 1.5, 1.0)  # open counts most: it is what lip-sync is measured by
 ATTRIBUTE_WEIGHT = 0.3
 
@@ -110,9 +111,7 @@ def judge_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     boxes = batch["boxes"].float()
     present = batch["mouth"].isfinite().all(-1)  # (B, P)
     # Crops come from true boxes, shifted and scaled by about the error of the boxes found.
-    jitter = (
-        torch.randn_like(boxes) * 0.06 * (boxes[..., 2:] - boxes[..., :2]).amax(-1, keepdim=True)
-    )
+    jitter = torch.randn_like(boxes) * BOX_JITTER * longer_side(boxes)[..., None]
     crop_boxes = torch.where(present[..., None], boxes + jitter, torch.tensor([0.4, 0.4, 0.6, 0.6]))
     with torch.autocast("cpu", torch.bfloat16):
         read = model(frames, crop_boxes)
@@ -120,7 +119,8 @@ def judge_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     legible = (width_px / 20).clamp(0.15, 1.0)[present]  # a mouth of 4 px cannot be read well
     errors = (read["mouth"] - batch["mouth"].float())[present].square()
     mouth = (errors * torch.tensor(MOUTH_WEIGHTS) * legible[:, None]).sum(-1).mean()
-    box = (read["boxes"] - boxes)[present].abs().mean()
+    box = (read["found"] - boxes)[present].abs().mean()
+    box = box + (read["boxes"] - boxes)[present].abs().mean()
     pose = (read["pose"] - batch["pose"].float())[present].square().mean()
     second = F.binary_cross_entropy_with_logits(read["second_person"], present[:, 1].float())
     attributes = torch.zeros(())
