@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,19 +28,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+train = typer.Typer(help="Train models.", no_args_is_help=True)
 toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
+app.add_typer(train, name="train")
 app.add_typer(toon, name="toon")
+
+# Remembered, because an interrupt that arrives while a compiled module is imported gets lost.
+_interrupted = threading.Event()
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def main() -> None:
     """Entry point of the `openmocha` script."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that half-written files are removed on it too
+    for number in (signal.SIGINT, signal.SIGTERM):  # both must remove half-written files
+        signal.signal(number, _interrupt)
     app()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
 
 
@@ -151,6 +159,29 @@ def models(as_json: Json = False) -> None:
         typer.echo(f"{row['name']}{missing}: {row['summary']}\n    licence: {row['licence']}")
 
 
+@train.command("toon")
+def train_toon(
+    folder: Annotated[Path, typer.Argument(help="Of the run; goes on where it stopped.")],
+    scale: Annotated[
+        float, typer.Option(help="Of all budgets and film counts: 0.001 is a smoke run.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and batches.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw films.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the embedded model from nothing: voices, films, VAE, speech encoder, transformer."""
+    with _plain_errors(as_json):
+        if not scale > 0:
+            raise ValueError(f"scale is {scale}; expected a number above 0")
+        from openmocha.training import recipes
+
+        model = recipes.train_toon(folder, scale=scale, seed=seed, workers=workers)
+        costs = json.loads((folder / "costs.json").read_text(encoding="utf-8"))
+        minutes = ", ".join(f"{step} {cost['minutes']:.1f}" for step, cost in costs.items())
+        result = {"model": str(model), "costs": costs}
+        _report(result, f"{model} is ready; minutes of each step: {minutes}", as_json)
+
+
 @toon.command()
 def render(
     seed: Annotated[int, typer.Option(min=0, help="Which of the endless films.")],
@@ -212,11 +243,19 @@ def _plain_errors(as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; nothing was left behind", err=True)
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (ValueError, OSError, ImportError) as error:
+        reason = _missing(error) if isinstance(error, ImportError) else str(error)
+        typer.echo(f"error: {reason}", err=True)
         if as_json:
-            typer.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
+            typer.echo(json.dumps({"error": reason}, ensure_ascii=False))
         raise typer.Exit(2) from None
+
+
+def _missing(error: ImportError) -> str:
+    """What to install for a command whose optional parts are not there."""
+    if "libEGL" in str(error) or "libGL" in str(error):
+        return f"drawing needs a system library ({error}); on Debian: apt install libegl1 libgl1"
+    return f"{error}; this command needs: pip install 'openmocha[voices,toon,train]'"
 
 
 @contextlib.contextmanager
@@ -247,6 +286,8 @@ def _progress(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task(what, total=None)
 
         def update(done: int, total: int) -> None:
+            if _interrupted.is_set():
+                raise KeyboardInterrupt
             bar.update(task, completed=done, total=total)
 
         yield update

@@ -256,8 +256,10 @@ class MoChaPipeline:
         """Load a model by name or folder, its files checked against their checksums.
 
         dtype is what the matrices are multiplied in; None chooses bfloat16 where the hardware has
-        it, else float32. Raises what `store.model_folder` and `store.verify` raise.
+        it, else float32. Raises what `store.model_folder` and `store.verify` raise, and ValueError
+        for a device that this machine lacks.
         """
+        device = usable_device(device)
         folder = store.model_folder(name)
         store.verify(folder)
         text_package, text_sha256 = store.read_json(folder / store.INDEX, ["text_encoder"])[
@@ -280,7 +282,7 @@ class MoChaPipeline:
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
         """Move the networks to a device and choose what they multiply in."""
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.dtype = dtype or default_dtype(self.device)
         self.transformer.to(self.device)
         self.vae.to(self.device)
@@ -315,6 +317,17 @@ def default_dtype(device: torch.device) -> torch.dtype:
         has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
         return torch.bfloat16 if has_amx else torch.float32
     return torch.bfloat16
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The torch device of a name. Raises ValueError for one that is unknown or not there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device {str(device)!r} cannot be used ({reason}); try cpu, or cuda with a GPU"
+        ) from error
 
 
 def gather_speech(

@@ -1,0 +1,195 @@
+"""The recipe: conditions, guidance, lengths, seeds, settings, model folders."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from openmocha import media
+from openmocha.media import read_film
+from openmocha.pipeline import MoChaPipeline, stack_text
+from openmocha.prompt import Character, Clip, Script
+from openmocha.sampling import Sampling
+
+PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
+
+
+def voice(seconds=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.3 * rng.standard_normal(round(seconds * 16_000))).clip(-1, 1).astype(np.float32)
+
+
+def test_same_seed_same_film_other_seed_prompt_or_speech_another(tiny):
+    film = tiny(PROMPT, voice(), seed=3)
+    assert film.frames.shape == (24, 64, 64, 3) and film.frames.std() > 5
+    assert (tiny(PROMPT, voice(), seed=3).frames == film.frames).all()
+    assert (tiny(PROMPT, voice(), seed=4).frames != film.frames).any()
+    assert (tiny("A dog.", voice(), seed=3).frames != film.frames).any()
+    assert (tiny(PROMPT, voice(seed=1), seed=3).frames != film.frames).any()
+    assert (tiny(PROMPT, None, num_frames=24, seed=3).frames != film.frames).any()
+
+
+def test_drawn_seed_is_reported_and_repeats_the_film(tiny):
+    film = tiny(PROMPT, voice())
+    again = tiny(PROMPT, voice(), seed=film.settings["seed"])
+    assert (again.frames == film.frames).all()
+
+
+def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling):
+    """Three forwards per step, the formulas written out and no batch."""
+    sigmas = torch.linspace(1, 0, sampling.num_inference_steps + 1)
+    x = noise
+    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        null = pipeline.transformer(x, sigma[None], [no_text], None)
+        with_text = pipeline.transformer(x, sigma[None], [text], None)
+        full = with_text
+        if speech_tokens is not None:
+            full = pipeline.transformer(x, sigma[None], [text], speech_tokens)
+        text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
+        v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
+        x = x + (following - sigma) * v
+    return x
+
+
+@pytest.mark.parametrize("with_speech", [True, False])
+def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech):
+    tiny.to("cpu", torch.float32)
+    sampling = tiny.sampling.with_given(num_inference_steps=3, text_guidance_scale=2.0)
+    with torch.inference_mode():
+        text, no_text = tiny.encode_text(PROMPT), tiny.encode_text("")
+        speech = tiny.encode_speech(voice(), 24) if with_speech else None
+        noise = tiny.draw_noise(24, sampling, seed=0)
+        latents = tiny.denoise(noise, text, no_text, speech, sampling)
+        expected = reference_latents(tiny, noise, text, no_text, speech, sampling)
+    assert latents.shape == (1, 16, 6, 8, 8)
+    assert (latents - noise).abs().mean() > 0.1
+    assert (latents - expected).abs().max() < 1e-4 * expected.abs().max()
+    tiny.to("cpu")
+
+
+def test_text_is_padded_not_cut():
+    short, long = torch.ones(1, 2, 5), 2 * torch.ones(1, 4, 5)
+    tokens, mask = stack_text(
+        [(short, torch.ones(1, 2, dtype=torch.bool)), (long, torch.ones(1, 4, dtype=torch.bool))]
+    )
+    assert mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert (tokens[0, :2] == 1).all() and (tokens[0, 2:] == 0).all() and (tokens[1] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_frames"),
+    [(0.2, 8), (0.5, 12), (0.9, 24), (1.0, 24), (1.01, 24), (1.05, 28), (1.35, 32)],
+)
+def test_the_speech_says_how_long_the_film_is(tiny, seconds, num_frames):
+    film = tiny("A cat.", voice(seconds), num_inference_steps=1, seed=0)
+    assert len(film.frames) == film.settings["num_frames"] == num_frames
+    assert len(film.speech) == round(num_frames / 24 * 16_000)
+    used = min(len(film.speech), round(seconds * 16_000))
+    assert (film.speech[:used] == voice(seconds)[:used]).all()
+    assert (film.speech[used:] == 0).all()
+
+
+def test_too_long_speech_needs_permission(tiny):
+    with pytest.raises(ValueError) as error:
+        tiny(PROMPT, voice(2.0), seed=0)
+    assert "2.00 s" in str(error.value) and "first 1.33 s" in str(error.value)
+    assert "--allow-cut" in str(error.value)
+    film = tiny(PROMPT, voice(2.0), seed=0, allow_cut=True)
+    assert len(film.frames) == 32 and len(film.speech) == 21_333
+
+
+def test_silent_speech_warns_and_makes_a_film(tiny):
+    with pytest.warns(media.SpeechWarning, match="silent"):
+        film = tiny(PROMPT, np.zeros(16_000, np.float32), seed=0)
+    assert len(film.frames) == 24
+
+
+def test_no_speech_makes_a_film_without_sound(tiny, tmp_path):
+    film = tiny(PROMPT, seed=0)
+    assert len(film.frames) == 32 and film.speech is None
+    film.save(tmp_path / "a.mp4")
+    assert read_film(tmp_path / "a.mp4").speech is None
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 112), (80, 80)])
+def test_aspect_ratios(tiny, width, height):
+    film = tiny(PROMPT, voice(0.5), width=width, height=height, num_inference_steps=1, seed=0)
+    assert film.frames.shape == (12, height, width, 3)
+
+
+def test_a_script_brings_its_recordings(tiny, tmp_path):
+    people = (Character("Person1", "A woman"), Character("Person2", "A man"))
+    first, second = voice(0.5, 1), voice(0.4, 2)
+    frames = np.zeros((12, 64, 64, 3), np.uint8)
+    media.write_film(tmp_path / "1.mp4", frames, first)
+    media.write_film(tmp_path / "2.mp4", frames, second)
+    script = Script(
+        people,
+        (
+            Clip("Person1 talks.", speech=tmp_path / "1.mp4"),
+            Clip("Person2 talks.", speech=tmp_path / "2.mp4"),
+        ),
+    )
+    film = tiny(script, seed=0)
+    assert film.settings["prompt"] == script.prompt
+    one, two = media.load_speech(tmp_path / "1.mp4"), media.load_speech(tmp_path / "2.mp4")
+    assert (film.speech[: len(one)] == one).all()
+    pause = film.speech[len(one) : len(one) + 3_200]
+    assert (pause == 0).all()
+    assert (film.speech[len(one) + 3_200 :][: len(two)] == two).all()
+    with pytest.raises(ValueError, match="keep one"):
+        tiny(script, voice())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"prompt": "word " * 300}, "the prompt has 302 tokens (300 words); the limit is 256"),
+        ({"prompt": "Person1 talks."}, "Person1 is used in line 1"),
+        ({"width": 100}, "size 100x64 is not possible"),
+        ({"height": 48}, "size 64x48 is not possible"),
+        ({"num_inference_steps": 0}, "steps is 0"),
+        ({"text_guidance_scale": float("nan")}, "text_guidance_scale is nan"),
+        ({"speech_guidance_scale": -1.0}, "speech_guidance_scale is -1.0"),
+        ({"speech": np.zeros((2, 16_000), np.float32)}, "has shape (2, 16000)"),
+        ({"speech": np.full(16_000, np.nan, np.float32)}, "NaN"),
+        ({"speech": "none.wav"}, "does not exist"),
+        ({"speech": None, "num_frames": 64}, "num_frames is 64; this model makes 1 to 32"),
+    ],
+)
+def test_bad_requests_are_refused_with_the_reason(tiny, arguments, message):
+    with pytest.raises((ValueError, OSError)) as error:
+        tiny(**{"prompt": PROMPT, "speech": voice(), "seed": 0} | arguments)
+    assert message in str(error.value)
+
+
+def test_progress_is_told_after_every_step(tiny):
+    steps = []
+    tiny(PROMPT, voice(), num_inference_steps=3, seed=0, progress=lambda *step: steps.append(step))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_model_folder_and_film_metadata_repeat_the_film(tiny_folder, tmp_path):
+    pipeline = MoChaPipeline.from_pretrained(tiny_folder)
+    assert pipeline.sampling == Sampling(32, 64, 64, 2)
+    film = pipeline(PROMPT, voice(), text_guidance_scale=3.0)
+    film.save(tmp_path / "a.mp4")
+    written = read_film(tmp_path / "a.mp4").metadata
+    assert written == json.loads(json.dumps(film.settings))
+    assert "made by a model" in f"made by {written['made_by']}"
+    names = ("height", "width", "num_inference_steps", "text_guidance_scale", "seed")
+    names += ("speech_guidance_scale",)
+    again = MoChaPipeline.from_pretrained(written["model"])(
+        written["prompt"], voice(), **{name: written[name] for name in names}
+    )
+    assert (again.frames == film.frames).all()
+
+
+def test_a_folder_without_pickles_in_the_layout_of_diffusers(tiny_folder):
+    files = {file.relative_to(tiny_folder).as_posix() for file in tiny_folder.rglob("*.*")}
+    assert {"model_index.json", "checksums.json", "scheduler/scheduler_config.json"} < files
+    for part in ("transformer", "vae", "speech_encoder"):
+        assert {f"{part}/config.json", f"{part}/model.safetensors"} < files
+    assert all(name.endswith((".json", ".safetensors")) for name in files)
