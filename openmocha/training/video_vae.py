@@ -135,7 +135,7 @@ def drawn_batches(
         for process in processes:
             process.start()
         while True:
-            _renew(pool, crops, settings, rng)
+            _renew(pool, crops, settings, rng, processes)
             yield make_batch(pool, settings, rng)
     finally:
         for process in processes:
@@ -147,13 +147,19 @@ def _renew(
     crops: "multiprocessing.Queue[Crop]",
     settings: VideoVAETraining,
     rng: np.random.Generator,
+    processes: Sequence[multiprocessing.process.BaseProcess],
 ) -> None:
-    while len(pool) < settings.first_crops:
-        pool.append(crops.get(timeout=300))
+    """Move what is drawn into the pool; wait only for the first crops."""
     while True:
+        # A pool that nobody renews would be learnt by heart.
+        if not all(process.is_alive() for process in processes):
+            raise RuntimeError("a drawing process died; its traceback is above")
         try:
-            crop = crops.get_nowait()
+            waiting = len(pool) < settings.first_crops
+            crop = crops.get(timeout=1) if waiting else crops.get_nowait()
         except queue.Empty:
+            if waiting:
+                continue
             return
         if len(pool) < settings.pool_crops:
             pool.append(crop)
