@@ -47,7 +47,7 @@ class TrainConfig:
     objective: Objective = field(default_factory=Objective)
     log_every: int = 20
     checkpoint_every_s: float = 300.0
-    preview_every_s: float = 300.0
+    preview_every_s: float = 900.0
     keep_checkpoints: int = 2
     autocast: bool = True  # bfloat16
     compile: bool = False  # fuse each block (torch.compile); needs a C++ compiler
@@ -124,9 +124,9 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
     """Train to the end of the stage, or until it is stopped."""
     model, ema, optimizer = training.model.train(), training.ema, training.optimizer
     config, device = training.config, next(training.model.parameters()).device
-    at_s = time.monotonic()
+    counted_s = ready_s = time.monotonic()
     for batch in prefetch(batches, training.progress.stage_step):
-        waited_s = time.monotonic() - at_s
+        waited_s = time.monotonic() - ready_s
         batch = to_device(batch, device)
         corrupted = corrupt(batch, config.objective)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
@@ -144,7 +144,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        elapsed_s, at_s = time.monotonic() - at_s, time.monotonic()
+        elapsed_s, counted_s = time.monotonic() - counted_s, time.monotonic()
         training.progress = advanced(training.progress, elapsed_s)
         step = training.progress.step
         update_ema(ema, model, min(config.ema_decay, (1 + step) / (10 + step)))
@@ -152,6 +152,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
             crop = {"latent_frames": batch.latents.shape[2], "learning_rate": rate}
             log(measures | crop | {"step_s": elapsed_s, "waited_s": waited_s} | where(training))
         keep_and_show(training)
+        ready_s = time.monotonic()
         if stage_over(training) or stop_asked(training):
             return
 
