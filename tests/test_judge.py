@@ -31,7 +31,12 @@ from openmocha.training.judge_actions import train_actions  # noqa: E402
 
 WEIGHTS = ROOT / "openmocha/weights/toon/judge"
 SMALL = JudgeConfig(
-    widths=(8, 8, 8), blocks=(0, 1, 0), width=16, person_widths=(8, 8), mouth_widths=(8, 8)
+    widths=(8, 8, 8),
+    blocks=(0, 1, 0),
+    width=16,
+    person_widths=(8, 8),
+    face_widths=(8, 8),
+    mouth_widths=(8, 8),
 )
 
 

@@ -41,6 +41,7 @@ class Window:
 
 
 MOUTH_WINDOW = Window(size=32, side=1.2)
+FACE_WINDOW = Window(size=48, side=2.0, drop=-0.5)  # from the brows to the chin
 PERSON_WINDOW = Window(size=48, side=4.0, drop=0.2)  # from above the hair to the chest
 
 
@@ -54,6 +55,7 @@ class JudgeConfig:
     attention_maps: int = 5
     width: int = 112
     person_widths: tuple[int, ...] = (32, 64, 96, 128)
+    face_widths: tuple[int, ...] = (16, 32, 48, 64)
     mouth_widths: tuple[int, ...] = (32, 48, 64)
 
 
@@ -154,7 +156,8 @@ class Judge(nn.Module):
         self.person_heads = heads(config.width, PERSON_ATTRIBUTES)
         self.frame_heads = heads(config.width, FRAME_ATTRIBUTES)
         self.near = CropReader(PERSON_WINDOW.size, config.person_widths, config.width)
-        self.known = nn.Linear(2 * config.width + 4, config.width)
+        self.face = CropReader(FACE_WINDOW.size, config.face_widths, config.width)
+        self.known = nn.Linear(3 * config.width + 4, config.width)
         self.refine = nn.Linear(config.width, 4)
         nn.init.zeros_(self.refine.weight)
         nn.init.zeros_(self.refine.bias)
@@ -189,10 +192,11 @@ class Judge(nn.Module):
         return {name: value.float() for name, value in read.items()}
 
     def know(self, frames: Tensor, people: Tensor, boxes: Tensor) -> Tensor:
-        """People (B, P, D) once seen from near: head and chest, aligned by the mouth."""
+        """People (B, P, D) once seen from near: head and chest, and face, aligned by the mouth."""
         near = self.near(crop_around(frames, boxes, PERSON_WINDOW))
-        near = rearrange(near, "(B P) D -> B P D", P=PEOPLE)
-        return F.relu(self.known(torch.cat([people, near, boxes.to(people.dtype)], dim=-1)))
+        face = self.face(crop_around(frames, boxes, FACE_WINDOW))
+        near, face = (rearrange(x, "(B P) D -> B P D", P=PEOPLE) for x in (near, face))
+        return F.relu(self.known(torch.cat([people, near, face, boxes.to(people.dtype)], dim=-1)))
 
     def look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Coarse network: people (B, P, D), scene (B, D), where people's maps look (B, P, 2A)."""
