@@ -143,11 +143,18 @@ def _decode_speech(path: Path) -> Speech:
     import av
     import soxr
 
-    resample, pieces = None, []
+    resample, first_rate, pieces = None, 0, []
     try:
         for samples, rate in _sound(path):
-            # one stream resampler for the whole file: seams between packets would click
-            resample = resample or soxr.ResampleStream(rate, SPEECH_RATE_HZ, 1, dtype="float32")
+            if resample is None:
+                # one stream resampler for the whole file: seams between packets would click
+                resample = soxr.ResampleStream(rate, SPEECH_RATE_HZ, 1, dtype="float32")
+                first_rate = rate
+            elif rate != first_rate:
+                raise ValueError(
+                    f"speech file {path} changes its rate from {first_rate} to {rate} Hz; "
+                    "export it again at one rate"
+                )
             pieces.append(resample.resample_chunk(samples))
     except av.error.FFmpegError as error:
         raise ValueError(_unreadable(path, "speech", error)) from error
@@ -166,11 +173,22 @@ def _sound(path: Path) -> Iterator[tuple[Speech, int]]:
                 f"speech file {path} has no sound ({len(container.streams)} other streams); "
                 "expected a recording, or a video with a sound track"
             )
-        stream = container.streams.audio[0]
-        to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-        for frame in container.decode(stream):
-            for piece in to_float.resample(frame):
-                yield piece.to_ndarray().mean(axis=0, dtype=np.float32), stream.rate
+        for frame in container.decode(container.streams.audio[0]):
+            yield _mono(frame), frame.sample_rate
+
+
+def _mono(frame: Any) -> Speech:
+    """A decoded piece of sound of any sample format as float32, channels averaged."""
+    samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) where they are interleaved
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mono = samples.mean(axis=0, dtype=np.float64)
+    if samples.dtype == np.uint8:
+        mono = (mono - 128) / 128
+    elif np.issubdtype(samples.dtype, np.integer):
+        mono = mono / -float(np.iinfo(samples.dtype).min)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which check_speech refuses
+        return mono.astype(np.float32)
 
 
 # --- writing -------------------------------------------------------------------------------------
