@@ -1,14 +1,14 @@
-"""Flow matching: noising, target, noise levels, Euler step, guidance. The convention is stated here and nowhere else.
+"""Flow matching: noising, target, noise levels, Euler step, guidance; states the convention.
 
     sigma in [0, 1], 1 = pure noise, 0 = data
     x_sigma  = (1 - sigma) * latents + sigma * noise
     velocity = noise - latents = d x_sigma / d sigma
 
-The paper (eqs. 1-3) writes t = 1 - sigma and v = latents - noise: the same loss with the sign turned.
+The paper (eqs. 1-3) writes t = 1 - sigma and v = latents - noise: the same loss, the sign turned.
 diffusers' FlowMatchEulerDiscreteScheduler uses our sign; its `timestep` is 1000 * sigma.
 
-`sigma` is (B,), one noise level for each sample, or (B, F), one for each latent frame. A clean prefix
-(sigma = 0 on the first frames) is how the same weights continue a film or start from an image.
+`sigma` is (B,), one noise level for each sample, or (B, F), one for each latent frame. With a clean
+prefix (sigma = 0 on the first frames) the same weights continue a film or start from an image.
 
 Dimension letters: B batch, C channels, F latent frames, h w latent rows and columns.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 
 
 def per_frame(sigma: Tensor, num_latent_frames: int) -> Tensor:
-    """Noise level of every latent frame: (B,) or (B, F) -> (B, F). Raises ValueError on other shapes."""
+    """Noise level of every latent frame, (B,) or (B, F) -> (B, F). Raises ValueError otherwise."""
     if sigma.ndim == 1:
         return sigma[:, None].expand(-1, num_latent_frames)
     if sigma.ndim == 2 and sigma.shape[1] == num_latent_frames:
@@ -61,7 +61,10 @@ def euler_step(noisy: Tensor, velocity: Tensor, sigma: Tensor, next_sigma: Tenso
 
 
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
-    """Move noise levels towards 1: shift sigma / (1 + (shift - 1) sigma) (Stable Diffusion 3, eq. 23)."""
+    """Move levels towards 1: shift sigma / (1 + (shift - 1) sigma) (Esser et al. 2024, eq. 23).
+
+    Raises ValueError where shift is not above 0.
+    """
     if shift <= 0:
         raise ValueError(f"shift is {shift}; it must be above 0 (1 = no shift)")
     return shift * sigma / (1 + (shift - 1) * sigma)
@@ -86,7 +89,7 @@ def sample_sigma(
     std: float = 1.0,
     shift: float = 1.0,
 ) -> Tensor:
-    """Training noise levels, logit-normal (Stable Diffusion 3, section 3.1): sigmoid(mean + std z), then shifted.
+    """Training levels: sigmoid(mean + std z), z normal, then shifted (Esser et al. 2024, 3.1).
 
     shape (B,) draws one level for each sample, (B, F) one for each latent frame.
     """

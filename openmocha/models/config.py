@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from openmocha.models.speech_attention import SpeechMode
 
-# Three text encoders, 256 tokens each (the paper names none; these are the widths of UL2, ByT5 and MetaCLIP,
-# which Movie Gen uses).
+# Three text encoders, 256 tokens each. The paper names none; these are the widths of UL2, ByT5 and
+# MetaCLIP, which Movie Gen uses.
 TEXT_WIDTHS = (4096, 1472, 1280)
 
 
@@ -44,7 +44,7 @@ class MoChaConfig:
             )
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(
-                f"width {self.width} over {self.heads} heads: heads must divide width into even parts"
+                f"width {self.width} over {self.heads} heads; heads must divide it into even parts"
             )
 
     @classmethod
@@ -63,7 +63,7 @@ class MoChaConfig:
 
     @property
     def modulation_rows(self) -> int:
-        """(shift, scale, gate) of self-attention and FFN, and (shift, scale) of both cross-attentions if asked."""
+        """(shift, scale, gate) of self-attention and FFN; (shift, scale) of the others if asked."""
         return 10 if self.modulate_cross_attention else 6
 
 
@@ -84,7 +84,7 @@ def toon() -> MoChaConfig:
 
 
 def mocha_4b() -> MoChaConfig:
-    """About 4B with speech. The paper gives no shape for its 4B model; this one is ours (PAPER.md)."""
+    """About 4B with speech. The paper gives no shape for its 4B model; this one is ours."""
     return MoChaConfig(
         layers=30,
         width=2560,

@@ -1,12 +1,13 @@
-"""Speech to video: which speech tokens a latent frame sees, the projector, and the cross-attention (paper eq. 4).
+"""Speech to video: which speech tokens a latent frame sees, projector, cross-attention (eq. 4).
 
-speech_tokens (B, S, layers, width) -> SpeechProjector -> (B, S, D) -> SpeechAttention, in every block.
-One speech token stands for one video frame; a latent frame stands for r of them. In window mode each token
-is projected to key and value once, and the W keys and values of each latent frame are then gathered, so
-cost grows with F W and no mask or copy of size (video tokens x speech tokens) exists.
+    speech_tokens (B, S, layers, width) -> SpeechProjector -> (B, S, D) -> SpeechAttention
 
-Dimension letters: B batch, F latent frames, P tokens of one latent frame, S speech tokens (video frames),
-W speech window, D width, N heads, K head width (D = N K).
+One speech token stands for one video frame; a latent frame stands for r of them. In window mode
+each token is projected to key and value once, and the W keys and values of each latent frame are
+then gathered, so cost grows with F W and no mask or copy of size (video x speech tokens) exists.
+
+Dimension letters: B batch, F latent frames, P tokens of one latent frame, S speech tokens (video
+frames), W speech window, D width, N heads, K head width (D = N K), A stacked neighbours.
 """
 
 from typing import Literal
@@ -29,9 +30,10 @@ def uniform_windows(
 ) -> Tensor:
     """Speech tokens seen by each latent frame of a uniform VAE: (F, W) int64, W = r + left + right.
 
-    Latent frame i (0-based) stands for frames i r .. (i + 1) r - 1 and sees `left` tokens before and
-    `right` after them. At both ends the window is shifted inward (figure 3), so that every latent
-    frame has exactly W tokens; a film shorter than that is seen whole. Eq. 4 as printed is left = 2.
+    Latent frame i (0-based) stands for frames i r .. (i + 1) r - 1 and sees `left` tokens before
+    and `right` after them. At both ends the window is shifted inward (figure 3), so that every
+    latent frame has exactly W tokens; a film shorter than W is seen whole. Eq. 4 as printed is
+    left = 2.
 
     Raises ValueError on a negative padding or no frames.
 
@@ -50,8 +52,9 @@ def causal_windows(
 ) -> tuple[Tensor, Tensor]:
     """Windows for a causal VAE (1 + 4k frames -> 1 + k latents): index and mask, both (F, W).
 
-    Latent frame 0 stands for frame 0 alone, latent frame i >= 1 for frames r i - r + 1 .. r i. The span and
-    the padding are clipped at both ends of the film; the mask is False where no token is.
+    Latent frame 0 stands for frame 0 alone, latent frame i >= 1 for frames r i - r + 1 .. r i. Span
+    and padding are clipped at both ends of the film; the mask is False where no token is.
+    Raises ValueError on a negative padding or no frames.
     """
     _check_window(num_latent_frames, frames_per_latent, left, right)
     num_tokens = 1 + (num_latent_frames - 1) * frames_per_latent
@@ -65,7 +68,7 @@ def causal_windows(
 def _check_window(num_latent_frames: int, frames_per_latent: int, left: int, right: int) -> None:
     if num_latent_frames < 1 or frames_per_latent < 1:
         raise ValueError(
-            f"{num_latent_frames} latent frames of {frames_per_latent} frames; both must be at least 1"
+            f"{num_latent_frames} latent frames of {frames_per_latent} frames; give at least 1"
         )
     if left < 0 or right < 0:
         raise ValueError(f"window padding is (left {left}, right {right}); neither may be negative")
@@ -95,7 +98,7 @@ class SpeechProjector(nn.Module):
         self.output = nn.Linear(hidden, width)
 
     def forward(self, speech_tokens: Tensor) -> Tensor:
-        """(B, S, layers, speech_width) -> (B, S, D). No speech is zeros here (PAPER.md, Training)."""
+        """(B, S, layers, speech_width) -> (B, S, D). No speech is zeros here."""
         tokens = rearrange(speech_tokens, "B S layers width -> B S (layers width)")
         if torch.is_autocast_enabled(tokens.device.type):
             # Before stacking, not by autocast after it: eleven times fewer numbers to convert.
@@ -106,7 +109,7 @@ class SpeechProjector(nn.Module):
 def window_attention(
     query: Tensor, key_value: Tensor, windows: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """The core of windowed attention: every latent frame attends to its own W speech tokens (eq. 4).
+    """The core of eq. 4: the tokens of each latent frame attend to its own W speech tokens.
 
     query (B, F, P, N, K); key_value (B, S, 2, N, K); windows (F, W) or (B, F, W), rows of S;
     mask as windows, True where a token is. Returns (B, F, P, N, K).
@@ -137,13 +140,13 @@ def global_attention(query: Tensor, key_value: Tensor) -> Tensor:
 
 
 def window_times(windows: Tensor, mask: Tensor | None) -> Tensor:
-    """Where a latent frame stands among the speech tokens: the mean of its window, (F,) or (B, F) float32."""
+    """Where latent frames stand among the speech tokens: means of windows, (F,) or (B, F)."""
     weight = torch.ones_like(windows) if mask is None else mask.expand(windows.shape)
     return (windows * weight).sum(-1) / weight.sum(-1)
 
 
 def sinusoid(positions: Tensor, width: int) -> Tensor:
-    """Sinusoidal position embedding (..., width) of positions (...), which need not be whole numbers."""
+    """Sinusoidal embedding (..., width) of positions (...), which need not be whole."""
     angles = rotary_angles(positions, width, theta=10000.0)
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
@@ -193,13 +196,13 @@ class SpeechAttention(nn.Module):
         return self.output(rearrange(attended, "B F P N K -> B F P (N K)"))
 
     def _add_positions(self, x: Tensor, at: Tensor) -> Tensor:
-        """x (B, A, ..., D) plus the embedding of its positions at (A,) or (B, A), in the modes that have one."""
+        """x (B, F, P, D) or (B, S, D) plus the embedding of positions (B, F) or (S,), if any."""
         if self.mode == "global+sinusoidal":
             embedding = sinusoid(at, x.shape[-1])
         elif self.mode == "global+learnable":
             embedding = self.positions[at.round().long().clamp(0, len(self.positions) - 1)]
         else:
             return x
-        while embedding.ndim < x.ndim and at.ndim == 2:
+        if at.ndim == 2:
             embedding = embedding[:, :, None]
         return x + embedding.to(x.dtype)

@@ -1,0 +1,71 @@
+"""Noise level and text, made ready for all blocks of the transformer at once.
+
+Dimension letters: B batch, F latent frames, L text tokens, D width, R rows of modulation.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as nnf
+from einops import rearrange
+from torch import Tensor, nn
+
+from openmocha.models.attention import rotary_angles
+from openmocha.models.config import MoChaConfig
+
+SIGMA_FEATURES = 256  # sinusoidal features of the noise level
+TEXT_MULTIPLE = 32  # text is padded to a multiple of this: whole tiles for the matrix units
+
+# One (tokens (B, L, D_i), mask (B, L) bool, True = valid) for each text encoder.
+Text = Sequence[tuple[Tensor, Tensor]]
+
+
+class SigmaEmbedding(nn.Module):
+    """Noise level -> rows of modulation, shared by all blocks, and two for the final layer."""
+
+    def __init__(self, config: MoChaConfig) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(SIGMA_FEATURES, config.sigma_width)
+        self.output = nn.Linear(config.sigma_width, config.sigma_width)
+        self.rows = config.modulation_rows + 2
+        self.modulation = nn.Linear(config.sigma_width, self.rows * config.width)
+
+    def forward(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma (B, F) -> modulation (B, F, R, D) of blocks and (B, F, 2, D) of the final layer."""
+        angles = rotary_angles(1000 * sigma, SIGMA_FEATURES, theta=10000.0)
+        features = torch.cat((angles.cos(), angles.sin()), dim=-1).to(self.hidden.weight.dtype)
+        embedding = nnf.silu(self.output(nnf.silu(self.hidden(features))))
+        rows = rearrange(self.modulation(embedding), "B F (R D) -> B F R D", R=self.rows)
+        return rows[:, :, :-2], rows[:, :, -2:]
+
+
+class TextProjector(nn.Module):
+    """One linear + LayerNorm for each text encoder's stream; the streams are concatenated."""
+
+    def __init__(self, text_widths: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.text_widths = tuple(text_widths)
+        self.linears = nn.ModuleList(nn.Linear(text_width, width) for text_width in text_widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in text_widths)
+
+    def forward(self, text: Text) -> tuple[Tensor, Tensor]:
+        """[(tokens (B, L_i, D_i), mask (B, L_i)), ...] -> (B, L, D) and a bias (B, 1, 1, L).
+
+        A sample without any valid token attends to all of its tokens: null text is tokens of zeros.
+        Raises ValueError where number or widths of the streams differ from the config.
+        """
+        widths = tuple(tokens.shape[-1] for tokens, _ in text)
+        if widths != self.text_widths:
+            raise ValueError(
+                f"text streams of widths {widths}; this model takes {self.text_widths}"
+            )
+        streams = [
+            norm(linear(tokens))
+            for (tokens, _), linear, norm in zip(text, self.linears, self.norms, strict=True)
+        ]
+        tokens, mask = torch.cat(streams, dim=1), torch.cat([mask for _, mask in text], dim=1)
+        padding = -mask.shape[1] % TEXT_MULTIPLE
+        tokens, mask = nnf.pad(tokens, (0, 0, 0, padding)), nnf.pad(mask, (0, padding))
+        mask = mask | ~mask.any(1, keepdim=True)
+        bias = torch.zeros(mask.shape, dtype=tokens.dtype, device=mask.device)
+        return tokens, rearrange(bias.masked_fill(~mask, float("-inf")), "B L -> B 1 1 L")
