@@ -92,7 +92,9 @@ class SpeechEncoder(nn.Module):
             ValueError: no such folder, or it holds no Wav2Vec2 config.
         """
         from transformers import Wav2Vec2Config, Wav2Vec2Model
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # of transformers: a second's loading needs none
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise ValueError(
@@ -111,6 +113,9 @@ class SpeechEncoder(nn.Module):
         """Write config.json and model.safetensors with weights in `dtype`."""
         import copy
 
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
         model = copy.deepcopy(self.model).to(dtype)
         model.save_pretrained(folder)
 
@@ -173,6 +178,10 @@ class SpeechEncoder(nn.Module):
     def _chunks(self, wave: Tensor) -> Iterator[Tensor]:
         """(S, layers, width) in pieces of a minute, each computed with context on both sides."""
         num = self.num_encoder_frames(len(wave))
+        if num <= CHUNK_FRAMES:
+            # wav2vec2-base's group norm hears the samples after its last frame too: keep them.
+            yield self(wave[None])[0]
+            return
         for first in range(0, num, CHUNK_FRAMES):
             last = min(first + CHUNK_FRAMES, num)
             start, stop = max(first - CONTEXT_FRAMES, 0), min(last + CONTEXT_FRAMES, num)

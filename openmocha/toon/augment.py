@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from openmocha.toon.voices import SAMPLE_RATE_HZ, Phone, Utterance, Word
+from openmocha.toon.voices import SAMPLE_RATE_HZ, Phone, Utterance, Word, smooth
 
 Speech = np.ndarray
 
@@ -116,9 +116,7 @@ def roughen(speech: Speech, rng: np.random.Generator) -> Speech:
 
 def compress(speech: Speech, strength: float) -> Speech:
     """Even out (strength > 0) or deepen (< 0) the loudness: gain = envelope ** -strength."""
-    from scipy.signal import lfilter
-
-    envelope = lfilter([0.002], [1, -0.998], np.abs(speech)) + 0.01
+    envelope = smooth(np.abs(speech), 0.998).clip(0) + 0.01
     return np.asarray(speech * (envelope / 0.05) ** -strength, dtype=np.float32)
 
 
@@ -218,6 +216,5 @@ def _rms(speech: np.ndarray) -> float:
 
 
 def _fast_length(num_samples: int) -> int:
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(num_samples, real=True))
+    """A multiple of 2048: a length whose transform is fast."""
+    return -(-num_samples // 2048) * 2048

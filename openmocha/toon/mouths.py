@@ -19,6 +19,7 @@ ANTICIPATION_S = 0.055  # a shape begins to form this long before its phone, to 
 CARRY_OVER_S = 0.035
 SHORTEST_CLOSURE_S = 0.046  # above one frame at 24 fps: every closure is seen in some frame
 SHORTEST_PAUSE_S = 0.08  # a gap between phones that lets the mouth close
+LEAD_S, LAG_S = 0.05, 0.02  # a mouth leaves its rest before the sound, and returns after it
 
 # vowel: jaw opening 0..1, lips from rounded (-1) to spread (1)
 _VOWELS = {
@@ -92,10 +93,10 @@ def gestures(phones: Sequence[Phone]) -> list[Gesture]:
     last_s = -np.inf
     for phone in phones:
         if phone.start_s - last_s > SHORTEST_PAUSE_S:
-            found.append(_rest(last_s, phone.start_s))
+            found.append(_rest(last_s + LAG_S, phone.start_s - LEAD_S))
         found += _phone_gestures(phone)
         last_s = phone.end_s
-    return [*found, _rest(last_s, np.inf)] if found else []
+    return [*found, _rest(last_s + LAG_S, np.inf)] if found else []
 
 
 def _rest(start_s: float, end_s: float) -> Gesture:

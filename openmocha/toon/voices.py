@@ -309,17 +309,24 @@ def _words(
     return tuple(words)
 
 
+def smooth(signal: np.ndarray, keep: float) -> np.ndarray:
+    """One-pole low-pass y[n] = keep y[n-1] + (1 - keep) x[n], through the spectrum."""
+    num_fft = -(-(len(signal) + 1024) // 2048) * 2048  # room for the tail; a fast length
+    angle = 2 * np.pi * np.fft.rfftfreq(num_fft)
+    response = (1 - keep) / (1 - keep * np.exp(-1j * angle))
+    return np.asarray(np.fft.irfft(np.fft.rfft(signal, num_fft) * response, num_fft)[: len(signal)])
+
+
 def _personal(sound: np.ndarray, rate: float, voice: Voice) -> np.ndarray:
     """Resample to 16 kHz and add what espeak cannot do: tilt, breath, tremor; RMS 0.08."""
     import soxr
-    from scipy.signal import lfilter
 
     speech = np.asarray(soxr.resample(sound, rate, SAMPLE_RATE_HZ), dtype=np.float32)
     rng = np.random.default_rng(voice.seed)
-    envelope = lfilter([0.01], [1, -0.99], np.abs(speech))
-    hiss = lfilter([1, -0.9], [1], rng.standard_normal(len(speech)))
-    speech = speech + 0.35 * voice.breath * envelope * hiss
-    low = lfilter([0.18], [1, -0.82], speech)  # one pole at about 500 Hz
+    hiss = rng.standard_normal(len(speech))
+    hiss = hiss - 0.9 * np.roll(hiss, 1)
+    speech = speech + 0.35 * voice.breath * smooth(np.abs(speech), 0.99) * hiss
+    low = smooth(speech, 0.82)  # about 500 Hz
     speech = low + (speech - low) * 10 ** (voice.tilt_db * 2 / 20)
     if voice.tremor:
         time_s = np.arange(len(speech)) / SAMPLE_RATE_HZ

@@ -200,7 +200,7 @@ def scenes(
     rng = np.random.default_rng([seed, split == "test"])
     pool = [draw_turn(rng, split) for _ in range(8)]
     while True:
-        if rng.random() < 0.3:
+        if rng.random() < 0.5:
             turn = draw_turn(rng, split)
             if len(pool) < POOL_TURNS:
                 pool.append(turn)
