@@ -40,7 +40,7 @@ class Window:
     drop: float = 0.0
 
 
-MOUTH_WINDOW = Window(size=32, side=1.2)
+MOUTH_WINDOW = Window(size=48, side=1.4)
 FACE_WINDOW = Window(size=48, side=2.0, drop=-0.5)  # from the brows to the chin
 PERSON_WINDOW = Window(size=48, side=4.0, drop=0.2)  # from above the hair to the chest
 
@@ -56,7 +56,7 @@ class JudgeConfig:
     width: int = 112
     person_widths: tuple[int, ...] = (32, 64, 96, 128)
     face_widths: tuple[int, ...] = (16, 32, 48, 64)
-    mouth_widths: tuple[int, ...] = (32, 48, 64)
+    mouth_widths: tuple[int, ...] = (32, 48, 64, 96)
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,22 @@ class CropReader(nn.Module):
         return features
 
 
+class MouthReader(nn.Module):
+    """Frames (B, 3, 128, 128) and mouth boxes (B, P, 4, in 0..1) -> mouths (B, P, 4).
+
+    It sees the mouth and nothing else, so that it can be trained on its own, at little cost.
+    """
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.lips = CropReader(MOUTH_WINDOW.size, config.mouth_widths, config.width)
+        self.shape = nn.Linear(config.width, 4)
+
+    def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
+        shapes = self.shape(F.relu(self.lips(crop_around(frames, boxes, MOUTH_WINDOW))))
+        return rearrange(shapes, "(B P) M -> B P M", P=boxes.shape[1])
+
+
 class Judge(nn.Module):
     """Frames (B, 3, 128, 128) in [-1, 1] -> everything a Judgement holds, as raw tensors."""
 
@@ -161,9 +177,7 @@ class Judge(nn.Module):
         self.refine = nn.Linear(config.width, 4)
         nn.init.zeros_(self.refine.weight)
         nn.init.zeros_(self.refine.bias)
-        self.lips = CropReader(MOUTH_WINDOW.size, config.mouth_widths, config.width)
-        self.lips_of = nn.Linear(config.width, config.width)
-        self.mouth = nn.Linear(config.width, 4)
+        self.mouth = MouthReader(config)
         self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
 
     def forward(self, frames: Tensor, crop_boxes: Tensor | None = None) -> dict[str, Tensor]:
@@ -178,12 +192,10 @@ class Judge(nn.Module):
         where = (found if crop_boxes is None else crop_boxes).detach().float()
         people = self.know(frames.float(), people, where)
         boxes = where + self.refine(people).float() * longer_side(where)[..., None]
-        lips = self.lips(crop_around(frames.float(), boxes.detach(), MOUTH_WINDOW))
-        lips = rearrange(lips, "(B P) D -> B P D", P=PEOPLE)
         read = {
             "found": found,
             "boxes": boxes,
-            "mouth": self.mouth(F.relu(lips + self.lips_of(people))),
+            "mouth": self.mouth(frames.float(), boxes.detach()),
             "pose": self.pose(people),
             "second_person": self.second_person(scene)[:, 0],
         }

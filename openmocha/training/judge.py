@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from openmocha.toon.judge import Judge, load_judge, longer_side
+from openmocha.toon.judge import FRAME_SIZE, Judge, load_judge, longer_side
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
 from openmocha.training.fit import FitConfig, fit
 from openmocha.training.judge_pool import draw_pool, pool_shards, read_shard
@@ -72,7 +72,7 @@ def train_judge(
     return trained
 
 
-def batches(pool: Path, seed: int) -> Iterator[Batch]:
+def batches(pool: Path, seed: int, size: int = BATCH_SIZE) -> Iterator[Batch]:
     """Endless batches of random frames of the shards there are, new ones first."""
     rng = np.random.default_rng(seed)
     memory: list[dict[str, np.ndarray]] = []
@@ -88,7 +88,7 @@ def batches(pool: Path, seed: int) -> Iterator[Batch]:
             path = fresh[0] if fresh else shards[int(rng.integers(len(shards)))]
             used.add(path)
             memory = memory[-(SHARDS_IN_MEMORY - 1) :] + [read_shard(path)]
-        picks = rng.integers(len(memory), size=BATCH_SIZE)
+        picks = rng.integers(len(memory), size=size)
         yield _collate(memory, picks, rng)
         step += 1
 
@@ -115,8 +115,7 @@ def judge_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     crop_boxes = torch.where(present[..., None], boxes + jitter, torch.tensor([0.4, 0.4, 0.6, 0.6]))
     with torch.autocast("cpu", torch.bfloat16):
         read = model(frames, crop_boxes)
-    width_px = (boxes[..., 2] - boxes[..., 0]).nan_to_num() * frames.shape[-1]
-    legible = (width_px / 20).clamp(0.15, 1.0)[present]  # a mouth of 4 px cannot be read well
+    legible = legibility(boxes)[present]
     errors = (read["mouth"] - batch["mouth"].float())[present].square()
     mouth = (errors * torch.tensor(MOUTH_WEIGHTS) * legible[:, None]).sum(-1).mean()
     box = (read["found"] - boxes)[present].abs().mean()
@@ -137,6 +136,12 @@ def judge_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
         "attributes": attributes,
     }
     return loss, {name: value.item() for name, value in measures.items()}
+
+
+def legibility(boxes: Tensor) -> Tensor:
+    """Weights (B, P) of mouths by the size of their boxes: one of 4 pixels cannot be read well."""
+    width_px = (boxes[..., 2] - boxes[..., 0]).float().nan_to_num() * FRAME_SIZE
+    return (width_px / 20).clamp(0.15, 1.0)
 
 
 def normalised(frames: Tensor) -> Tensor:
