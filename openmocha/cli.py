@@ -6,7 +6,6 @@ A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
 
 import contextlib
 import json
-import os
 import re
 import signal
 import threading
@@ -107,9 +106,11 @@ def generate(
             media.check_output(file, ".mp4" if file is output else ".png")
         recording = None if speech is None else media.load_speech(speech)
 
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars
+        from transformers.utils import logging
+
         from openmocha.pipeline import MoChaPipeline
 
+        logging.disable_progress_bar()  # of transformers, one for each network it loads
         pipeline = MoChaPipeline.from_pretrained(model, device=device)
         with _progress("denoising", hidden=as_json) as progress:
             film = pipeline(
@@ -282,7 +283,9 @@ def _progress(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=hidden, transient=True) as bar:
+    console = Console(stderr=True)
+    hidden = hidden or not console.is_terminal
+    with Progress(console=console, disable=hidden, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def update(done: int, total: int) -> None:
