@@ -10,11 +10,13 @@ Writes benchmarks/results/speech_attention.json.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,25 @@ RESULTS = Path(__file__).parent / "results" / "speech_attention.json"
 HEADS, HEAD_WIDTH, VIDEO_TOKENS, TOKENS_PER_FRAME = 8, 64, 64_800, 2_025
 
 
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Median wall time of a call, after one to warm up."""
-    call()
+def seconds(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median wall time of each call. They take turns, so that a busy moment strikes them alike."""
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    for _ in range(repeats + 1):
+        round_s = []
+        for call in calls:
+            start = time.perf_counter()
+            call()
+            round_s.append(time.perf_counter() - start)
+        times.append(round_s)
+    return [statistics.median(column) for column in zip(*times[1:], strict=True)]
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: else both cores spend much of their time on page faults."""
+    libc = ctypes.CDLL(None)
+    m_trim_threshold, m_mmap_max = -1, -4
+    libc.mallopt(m_mmap_max, 0)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def dense_mask(windows: Tensor, tokens_per_frame: int, num_speech_tokens: int) -> Tensor:
@@ -58,7 +70,7 @@ def dense_attention(query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
 
 
 def tensors(frames: int, tokens_per_frame: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of one sample, and its windows."""
+    """Queries, keys with values, and windows of one sample."""
     query = torch.randn(1, frames, tokens_per_frame, HEADS, HEAD_WIDTH)
     key_value = torch.randn(1, 4 * frames, 2, HEADS, HEAD_WIDTH)
     return query, key_value, uniform_windows(frames)
@@ -71,8 +83,11 @@ def against_dense(num_speech_tokens: int, repeats: int) -> dict[str, float]:
     mask = dense_mask(windows, query.shape[2], num_speech_tokens)
     windowed = window_attention(query, key_value, windows)
     error = (windowed - dense_attention(query, key_value, mask)).abs().max().item()
-    windowed_s = seconds(lambda: window_attention(query, key_value, windows), repeats)
-    dense_s = seconds(lambda: dense_attention(query, key_value, mask), repeats)
+    calls = (
+        lambda: window_attention(query, key_value, windows),
+        lambda: dense_attention(query, key_value, mask),
+    )
+    windowed_s, dense_s = seconds(calls, repeats)
     return {
         "speech_tokens": num_speech_tokens,
         "video_tokens": frames * query.shape[2],
@@ -85,14 +100,12 @@ def against_dense(num_speech_tokens: int, repeats: int) -> dict[str, float]:
 
 def linearity(repeats: int) -> list[dict[str, float]]:
     """Time of the windowed core for films of 16 to 128 latent frames."""
-    rows = []
-    for frames in (16, 32, 64, 128):
-        query, key_value, windows = tensors(frames, TOKENS_PER_FRAME)
-        time_s = seconds(
-            lambda q=query, kv=key_value, w=windows: window_attention(q, kv, w), repeats
-        )
-        rows.append({"latent_frames": frames, "seconds": time_s, "per_frame_s": time_s / frames})
-    return rows
+    films = [tensors(frames, TOKENS_PER_FRAME) for frames in (16, 32, 64, 128)]
+    times = seconds([partial(window_attention, *film) for film in films], repeats)
+    return [
+        {"latent_frames": len(film[2]), "seconds": time_s, "per_frame_s": time_s / len(film[2])}
+        for film, time_s in zip(films, times, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -101,6 +114,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
     torch.manual_seed(0)
+    keep_memory()
     about = machine() | {"threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
     compared = [against_dense(tokens, repeats) for tokens in (128, 512)]
     grown = linearity(repeats)

@@ -130,11 +130,11 @@ def test_text_behind_the_mask_is_not_read_and_every_stream_is():
 
 @torch.no_grad()
 def test_video_positions_are_relative_in_time_and_told_apart_in_space():
-    from openmocha.models.attention import rotate, video_angles
+    from openmocha.models.attention import rotary_turns, rotate, video_angles
 
-    angles = video_angles(4, 2, 3, 24, 100.0)
+    turns = rotary_turns(video_angles(4, 2, 3, 24, 100.0))
     query, key = torch.randn(2, 24)
-    logits = rotate(query.expand(24, -1), angles) @ rotate(key.expand(24, -1), angles).T
+    logits = rotate(query.expand(24, -1), turns) @ rotate(key.expand(24, -1), turns).T
     logits = logits.reshape(4, 6, 4, 6)
     torch.testing.assert_close(logits[0, :, 1], logits[2, :, 3])
     assert len(logits[0, 0].flatten().unique()) == 24

@@ -36,9 +36,14 @@ def rotary_angles(positions: Tensor, head_width: int, theta: float) -> Tensor:
     return positions.float()[..., None] * theta**-exponent
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn the pairs (x[k], x[k + K/2]) of the last axis by angles (..., K/2)."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+def rotary_turns(angles: Tensor) -> Tensor:
+    """Cosines and sines (2, ..., K/2) of angles (..., K/2), for rotate."""
+    return torch.stack((angles.cos(), angles.sin()))
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the pairs (x[k], x[k + K/2]) of the last axis by turns (2, ..., K/2)."""
+    cos, sin = turns.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
@@ -82,18 +87,19 @@ class SelfAttention(nn.Module):
         self.query_key_norm = RMSNorm((2, 1, width // heads))
         self.output = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        """x (B, F, P, D), angles (F P, K/2) -> (B, F, P, D)."""
+    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
+        """x (B, F, P, D), turns (2, F P, K/2) -> (B, F, P, D)."""
         frames = x.shape[1]
         qkv = rearrange(
             self.query_key_value(x), "B F P (three N K) -> B (F P) three N K", three=3, N=self.heads
         )
         query_key, value = qkv.split((2, 1), dim=2)
-        query_key = rotate(self.query_key_norm(query_key), angles[:, None, None])
+        query_key = rotate(self.query_key_norm(query_key), turns[:, :, None, None])
         query, key = rearrange(query_key, "B T two N K -> two B N T K")
         value = rearrange(value, "B T 1 N K -> B N T K")
         attended = attend(query, key, value)
-        return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
+        out: Tensor = self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
+        return out
 
 
 class TextAttention(nn.Module):
@@ -116,4 +122,5 @@ class TextAttention(nn.Module):
             self.key_value(text), "B L (two N K) -> two B N L K", two=2, N=self.heads
         )
         attended = attend(self.query_norm(query), self.key_norm(key), value, mask)
-        return self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
+        out: Tensor = self.output(rearrange(attended, "B N (F P) K -> B F P (N K)", F=frames))
+        return out

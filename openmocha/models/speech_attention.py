@@ -17,7 +17,7 @@ import torch.nn.functional as nnf
 from einops import rearrange
 from torch import Tensor, nn
 
-from openmocha.models.attention import RMSNorm, attend, rotary_angles, rotate
+from openmocha.models.attention import RMSNorm, attend, rotary_angles, rotary_turns, rotate
 
 # The paper's attention, and the alternatives of its ablation ("global" = no positions at all).
 SpeechMode = Literal[
@@ -103,7 +103,16 @@ class SpeechProjector(nn.Module):
         if torch.is_autocast_enabled(tokens.device.type):
             # Before stacking, not by autocast after it: eleven times fewer numbers to convert.
             tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
-        return self.output(nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack))))
+        out: Tensor = self.output(nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack))))
+        return out
+
+
+def whole_vectors(windows: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Pad windows to a multiple of 16 by masked tokens: torch is 15% faster so on a CPU."""
+    width = windows.shape[-1]
+    mask = torch.ones_like(windows, dtype=torch.bool) if mask is None else mask
+    padding = (0, -width % 16)
+    return nnf.pad(windows, padding), nnf.pad(mask.expand(windows.shape), padding)
 
 
 def window_attention(
@@ -115,6 +124,8 @@ def window_attention(
     mask as windows, True where a token is. Returns (B, F, P, N, K).
     """
     batch, frames, _, heads, head_width = query.shape
+    if query.device.type == "cpu" and not query.requires_grad:
+        windows, mask = whole_vectors(windows, mask)
     start = torch.arange(batch, device=windows.device) * key_value.shape[1]
     rows = rearrange(windows + start[:, None, None], "B F W -> (B F) W")
     # An embedding look-up is a gather of rows whose backward is as fast; that of indexing is not.
@@ -185,15 +196,19 @@ class SpeechAttention(nn.Module):
         key, value = key_value.unbind(2)
         key = self.key_norm(key)
         if self.mode.endswith("rope"):
-            theta = 10000.0
-            query = rotate(query, rotary_angles(frame_at, self.head_width, theta)[:, :, None, None])
-            key = rotate(key, rotary_angles(token_at, self.head_width, theta)[:, None])
+            frame_turns, token_turns = (
+                rotary_turns(rotary_angles(at, self.head_width, theta=10000.0))
+                for at in (frame_at, token_at)
+            )
+            query = rotate(query, frame_turns[:, :, :, None, None])
+            key = rotate(key, token_turns[:, :, None])
         key_value = torch.stack((key, value), dim=2)
         if self.mode.startswith("window"):
             attended = window_attention(query, key_value, windows, mask)
         else:
             attended = global_attention(query, key_value)
-        return self.output(rearrange(attended, "B F P N K -> B F P (N K)"))
+        out: Tensor = self.output(rearrange(attended, "B F P N K -> B F P (N K)"))
+        return out
 
     def _add_positions(self, x: Tensor, at: Tensor) -> Tensor:
         """x (B, F, P, D) or (B, S, D) plus the embedding of positions (B, F) or (S,), if any."""

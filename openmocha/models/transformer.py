@@ -28,10 +28,12 @@ from openmocha.models.attention import (
     SelfAttention,
     TextAttention,
     rms_norm,
+    rotary_turns,
     video_angles,
 )
 from openmocha.models.conditions import SigmaEmbedding, Text, TextProjector
 from openmocha.models.config import MoChaConfig
+from openmocha.models.packing import pack_rows, unpack_rows
 from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, uniform_windows
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -85,7 +87,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         modulation: Tensor,
-        angles: Tensor,
+        turns: Tensor,
         text: Tensor,
         text_mask: Tensor | None,
         speech: Tensor | None,
@@ -95,7 +97,7 @@ class Block(nn.Module):
         """x (B, F, P, D) -> the same; modulation (B, F, R, D), text (B, L, D), speech (B, S, D)."""
         rows = (modulation + self.modulation.to(x.dtype))[:, :, :, None].unbind(2)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate, *cross = rows
-        attended = self.self_attention(modulated_norm(x, shift, scale), angles)
+        attended = self.self_attention(modulated_norm(x, shift, scale), turns)
         x = torch.addcmul(x, gate, attended)
         x = x + self.text_attention(
             self._cross_input(self.text_norm(x), cross[:2]), text, text_mask
@@ -187,17 +189,18 @@ class MoChaTransformer3DModel(nn.Module):
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)
         head_width = self.config.width // self.config.heads
-        angles = video_angles(frames, rows, cols, head_width, self.config.rope_theta).to(x.device)
+        angles = video_angles(frames, rows, cols, head_width, self.config.rope_theta)
+        turns = rotary_turns(angles).to(x.device)
         for block in self.blocks:
-            inputs = (modulation, angles, text_tokens, text_mask, speech_tokens, windows)
+            inputs = (modulation, turns, text_tokens, text_mask, speech_tokens, windows)
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, *inputs, speech_window_mask, use_reentrant=False)
             else:
                 x = block(x, *inputs, speech_window_mask)
         shift, scale = final[:, :, :, None].unbind(2)
-        x = self.output(modulated_norm(x, shift, scale))
+        patches: Tensor = self.output(modulated_norm(x, shift, scale))
         return rearrange(
-            x,
+            patches,
             "B F (h w) (C i j) -> B C F (h i) (w j)",
             h=rows,
             i=self.config.patch,
@@ -260,14 +263,16 @@ class MoChaTransformer3DModel(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write config.json and model.safetensors, in `dtype` if given."""
+        """Write config.json and model.safetensors, in `dtype` if given (int8: see packing.py)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         values = {"_class_name": type(self).__name__, **asdict(self.config)}
         (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n")
-        weights = {
-            name: value.to(dtype or value.dtype) for name, value in self.state_dict().items()
-        }
+        weights = self.state_dict()
+        if dtype == torch.int8:
+            weights = pack_rows(weights)
+        else:
+            weights = {name: value.to(dtype or value.dtype) for name, value in weights.items()}
         save_file(
             {name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE
         )
@@ -286,7 +291,7 @@ class MoChaTransformer3DModel(nn.Module):
         values.pop("_class_name", None)
         model = cls(MoChaConfig.from_dict(values))
         try:
-            weights = load_file(folder / WEIGHTS_FILE)
+            weights = unpack_rows(load_file(folder / WEIGHTS_FILE))
         except SafetensorError as error:
             raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: {error}") from error
         expected = {name: value.shape for name, value in model.state_dict().items()}
