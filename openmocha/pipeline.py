@@ -289,12 +289,15 @@ class MoChaPipeline:
         return self
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], dtype: torch.dtype = torch.float16
+        self,
+        folder: str | os.PathLike[str],
+        dtype: torch.dtype = torch.float16,
+        transformer_dtype: torch.dtype | None = None,
     ) -> None:
-        """Write the model folder, weights in `dtype` (float16: half the size, 11 bits); the
-        checksums come last."""
+        """Write the model folder, weights in `dtype` (float16: half the size, 11 bits), the
+        transformer's in their own if given (int8: a quarter); the checksums come last."""
         folder = Path(folder)
-        self.transformer.save_pretrained(folder / "transformer", dtype=dtype)
+        self.transformer.save_pretrained(folder / "transformer", transformer_dtype or dtype)
         self.vae.save_pretrained(folder / "vae", dtype=dtype)
         self.speech_encoder.save_pretrained(folder / "speech_encoder", dtype=dtype)
         store.write_json(folder / "scheduler" / SETTINGS_FILE, asdict(self.sampling))

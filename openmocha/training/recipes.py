@@ -182,13 +182,14 @@ def encoder_fingerprints(folder: Path) -> dict[str, str]:
     }
 
 
-def toon_config(seed: int = 0) -> TrainConfig:
-    """The toon recipe's settings: as the paper's, and mouths count more."""
-    return TrainConfig(
-        seed=seed,
-        objective=Objective(mouth_weight=4.0),
-        compile=shutil.which("g++") is not None,
-    )
+def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
+    """The toon recipe's settings: as the paper's, and mouths count more.
+
+    `fuse`: compile the blocks where a C++ compiler is installed.
+    """
+    compiles = fuse and shutil.which("g++") is not None
+    objective = Objective(mouth_weight=4.0)
+    return TrainConfig(seed=seed, objective=objective, compile=compiles)
 
 
 def paper_recipe() -> tuple[tuple[Stage, ...], TrainConfig]:
@@ -205,6 +206,7 @@ def train_toon_transformer(
     learning_rate: float = 6e-4,
     seed: int = 0,
     config: MoChaConfig | None = None,
+    fuse: bool = True,
 ) -> nn.Module:
     """Step 5: the transformer through all stages, in `minutes` or `steps`. Returns its EMA."""
     torch.manual_seed(seed)
@@ -219,7 +221,7 @@ def train_toon_transformer(
         folder / "shards",
         folder / "transformer",
         stages,
-        toon_config(seed),
+        toon_config(seed, fuse),
         partial(preview_films, folder),
     )
 
@@ -251,15 +253,21 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 6: the newest checkpoint's moving average and the encoders as a model folder."""
+    """Step 6: the newest checkpoint's moving average, the encoders and the judge as a model folder.
+
+    The transformer is packed (models/packing.py): the package holds it all in 32 MB.
+    """
     from openmocha.pipeline import MoChaPipeline
 
     checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
     if not checkpoints:
         raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
-    export_model(checkpoints[-1], output / "transformer")
+    export_model(checkpoints[-1], output / "transformer", torch.float32)
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
-    MoChaPipeline(transformer, *load_networks(folder)).save_pretrained(output)
+    if (folder / "judge" / "final").exists():
+        shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
+    pipeline = MoChaPipeline(transformer, *load_networks(folder))
+    pipeline.save_pretrained(output, transformer_dtype=torch.int8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
