@@ -31,7 +31,7 @@ from openmocha.models.attention import (
     rotary_turns,
     video_angles,
 )
-from openmocha.models.conditions import SigmaEmbedding, Text, TextProjector
+from openmocha.models.conditions import PlaceEmbedding, SigmaEmbedding, Text, TextProjector
 from openmocha.models.config import MoChaConfig
 from openmocha.models.packing import pack_rows, unpack_rows
 from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, uniform_windows
@@ -129,6 +129,7 @@ class MoChaTransformer3DModel(nn.Module):
         self.gradient_checkpointing = False
         patch_width = config.latent_channels * config.patch**2
         self.patch_input = nn.Linear(patch_width, config.width)
+        self.place_embedding = PlaceEmbedding(config.width) if config.embed_places else None
         self.sigma_embedding = SigmaEmbedding(config)
         self.text_projector = TextProjector(config.text_widths, config.width)
         if config.speech_attention != "none":
@@ -185,6 +186,8 @@ class MoChaTransformer3DModel(nn.Module):
             j=self.config.patch,
         )
         x = self.patch_input(x)
+        if self.place_embedding is not None:
+            x = x + self.place_embedding(rows, cols).to(x.dtype)
         modulation, final = self.sigma_embedding(per_frame(sigma, frames))
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)
