@@ -1,0 +1,142 @@
+"""The whole chain on tiny models: films -> shards -> training -> model folder -> film -> judge."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("espeakng_loader", reason="needs espeak-ng: pip install openmocha[voices]")
+try:
+    import skia  # noqa: F401
+except ImportError as error:
+    pytest.skip(f"drawing needs skia, libegl1 and libgl1: {error}", allow_module_level=True)
+
+from tiny_model import tiny_speech_encoder, tiny_transformer, tiny_vae
+
+from openmocha.media import read_film
+from openmocha.pipeline import MoChaPipeline
+from openmocha.toon.films import make_film
+from openmocha.toon.judge import Judge
+from openmocha.training import recipes, toon_clips
+from openmocha.training.samples import Records
+from openmocha.training.toon_clips import (
+    ShardPlan,
+    crop_starts,
+    far_apart,
+    mouth_cells,
+    toon_clip,
+    toon_plan,
+)
+
+
+def test_crops_are_those_of_the_whole_film():
+    plan = ShardPlan("s", "close-up", 3, 1, latent_frames=2, num_crops=2, width=64, height=64)
+    clip, film = toon_clip(3, plan), make_film(3, "close-up", width=64, height=64)
+    assert clip.caption == film.caption and clip.num_frames == len(film.frames)
+    assert film.speech is not None and clip.speech is not None
+    assert np.array_equal(clip.speech, film.speech)
+    for k, start in enumerate(clip.starts):
+        frames = slice(4 * start, 4 * start + 8)
+        assert np.array_equal(clip.crops[k], film.frames[frames])
+        boxes = film.truth.mouth_boxes[frames]
+        assert np.array_equal(clip.mouth_cells[k], mouth_cells(boxes, 64, 64))
+    assert toon_clip(3, replace(plan, source="text")).speech is None
+
+
+def test_mouth_cells_against_a_loop():
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(-10, 74, (8, 2, 2, 2)), axis=-1)
+    x, y = corners[..., 0, :], corners[..., 1, :]
+    boxes = np.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], axis=-1)
+    boxes[2, 1] = np.nan
+    cells = mouth_cells(boxes, 64, 64)
+    for latent in range(2):
+        for row in range(8):
+            for column in range(8):
+                touched = any(
+                    x0 < 8 * column + 8 and x1 > 8 * column and y0 < 8 * row + 8 and y1 > 8 * row
+                    for x0, y0, x1, y1 in boxes[4 * latent : 4 * latent + 4].reshape(-1, 4)
+                )
+                assert cells[latent, row, column] == touched
+
+
+def test_single_moments_find_the_rare_mouth():
+    mouth = np.zeros((128, 4), np.float32)
+    mouth[40:44, 0] = 1.0  # latent frame 10 alone is open
+    for seed in range(5):
+        starts = crop_starts(mouth, 1, 8, np.random.default_rng(seed))
+        assert 10 in starts and len(set(starts)) == 8 and starts == sorted(starts)
+    points = np.arange(10.0)[:, None]
+    assert {0, 9} & set(far_apart(points, 2, np.random.default_rng(0)))
+
+
+def test_long_crops_are_spread_over_the_film():
+    mouth = np.zeros((128, 4), np.float32)
+    for seed in range(20):
+        first, second = crop_starts(mouth, 8, 2, np.random.default_rng(seed))
+        assert 0 <= first <= 12 <= second <= 24
+    assert crop_starts(mouth, 32, 1, np.random.default_rng(0)) == [0]
+
+
+def test_plan_covers_every_source_and_draws_no_film_twice():
+    plan = toon_plan()
+    seeds = [(p.source, p.first_seed + i) for p in plan for i in range(p.num_films)]
+    assert len(seeds) == len(set(seeds)) and len({p.name for p in plan}) == len(plan)
+    for source, counts in toon_clips.TOON_FILMS.items():
+        films = [sum(p.num_films for p in plan if (p.source, p.latent_frames, p.width)
+                     == (source, length, 128)) for length in (1, 8, 32)]  # fmt: skip
+        assert films == list(counts[:3])
+
+
+@pytest.mark.end_to_end
+def test_from_nothing_to_a_judged_film(tmp_path: Path):
+    torch.manual_seed(0)
+    tiny_vae().save_pretrained(tmp_path / "video_vae" / "final")
+    tiny_speech_encoder().save_pretrained(tmp_path / "speech_encoder" / "final")
+
+    recipes.write_toon_shards(tmp_path, scale=1e-9, workers=1)
+    records = Records(tmp_path / "shards")
+    assert set(records.rows["source"]) == set(toon_clips.TOON_FILMS)
+    recipes.write_toon_shards(tmp_path, scale=1e-9, workers=1)  # nothing is left to write
+    assert Records(tmp_path / "shards").shards == records.shards
+
+    config = tiny_transformer().config
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    ema = recipes.train_toon_transformer(
+        tmp_path, float("inf"), steps=5, learning_rate=1e-2, config=config, fuse=False
+    )
+    torch.set_num_threads(threads)
+    log = (tmp_path / "transformer" / "log.jsonl").read_text()
+    assert log == ""  # six steps, and a row every twenty
+    recipes.preview_films(tmp_path, ema, tmp_path / "preview")
+    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+    recipes.export_toon(tmp_path, tmp_path / "model")
+    pipeline = MoChaPipeline.from_pretrained(tmp_path / "model")
+    truth = make_film(1, "close-up", split="test", width=64, height=64)
+    assert truth.speech is not None
+    film = pipeline(
+        truth.caption, truth.speech[:16000], height=64, width=64, num_inference_steps=2, seed=0
+    )
+    film.save(tmp_path / "film.mp4")
+    judged = Judge().read(read_film(tmp_path / "film.mp4").frames)
+    assert judged.mouth.shape[0] == len(film.frames) == 24
+    assert np.isfinite(judged.mouth).all()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_finished_steps_are_not_repeated(tmp_path: Path, capsys):
+    runs = []
+    recipes.run_step(tmp_path, "a", lambda: runs.append("a"))
+    with pytest.raises(KeyboardInterrupt):
+        recipes.run_step(tmp_path, "b", interrupted)
+    recipes.run_step(tmp_path, "a", lambda: runs.append("a"))
+    recipes.run_step(tmp_path, "b", lambda: runs.append("b"))
+    assert runs == ["a", "b"]
+    assert "a: finished before" in capsys.readouterr().out
