@@ -26,8 +26,16 @@ from openmocha.toon.judge import (  # noqa: E402
 )
 from openmocha.toon.judge_motion import camera_move, pose_statistics  # noqa: E402
 from openmocha.toon.stories import make_story  # noqa: E402
-from openmocha.training.judge import compressed, degrade, judge_loss, r_squared  # noqa: E402
+from openmocha.training.judge import r_squared  # noqa: E402
 from openmocha.training.judge_actions import train_actions  # noqa: E402
+from openmocha.training.judge_losses import (  # noqa: E402
+    compressed,
+    degrade,
+    mouth_loss,
+    one_person,
+    person_loss,
+    scene_loss,
+)
 
 WEIGHTS = ROOT / "openmocha/weights/toon/judge"
 SMALL = JudgeConfig(
@@ -235,23 +243,35 @@ def test_degraded_frames_keep_their_colours() -> None:
     assert (degraded.mean((2, 3)) - 0.5).abs().max() <= 0.5 * 0.04 + 0.03 + 0.01
 
 
-def test_loss_falls_on_one_batch_of_drawn_frames() -> None:
+def test_losses_fall_on_one_batch_of_drawn_frames() -> None:
     films()
     from openmocha.training.judge_pool import draw_shard
 
     torch.manual_seed(0)
-    shard = draw_shard(0, "train", 0, frames=8)
+    shard = draw_shard(0, "train", 0, frames=16)
     batch = {name: torch.from_numpy(values) for name, values in shard.items()}
     judge = Judge(SMALL)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(12):
-        loss, _ = judge_loss(judge, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    stages = ((judge, scene_loss), (judge.near, person_loss), (judge.mouth, mouth_loss))
+    for network, loss_of in stages:
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(15):
+            loss, _ = loss_of(network, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_one_person_is_one_that_is_there() -> None:
+    batch = {name: torch.zeros(64, 2, 4) for name in ("boxes", "mouth", "pose")}
+    batch |= {name: torch.tensor([[1, 2]]).expand(64, 2) for name in labels.PERSON_ATTRIBUTES}
+    batch["mouth"][:32, 1] = torch.nan  # one person in the first half, two in the second
+    torch.manual_seed(0)
+    chosen = one_person(batch | {"frames": torch.zeros(64)})["species"][:, 0]
+    assert (chosen[:32] == 1).all()
+    assert 5 < (chosen[32:] == 2).sum() < 27
 
 
 def test_shards_depend_on_their_number_alone() -> None:

@@ -42,7 +42,7 @@ class Window:
 
 MOUTH_WINDOW = Window(size=48, side=1.4)
 FACE_WINDOW = Window(size=48, side=2.0, drop=-0.5)  # from the brows to the chin
-PERSON_WINDOW = Window(size=48, side=4.0, drop=0.2)  # from above the hair to the chest
+PERSON_WINDOW = Window(size=48, side=5.0, drop=0.8)  # from above the hair to the waist
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class JudgeConfig:
     attention_maps: int = 5
     width: int = 112
     person_widths: tuple[int, ...] = (32, 64, 96, 128)
-    face_widths: tuple[int, ...] = (16, 32, 48, 64)
+    face_widths: tuple[int, ...] = (24, 48, 64, 96)
     mouth_widths: tuple[int, ...] = (32, 48, 64, 96)
 
 
@@ -132,6 +132,34 @@ class CropReader(nn.Module):
         return features
 
 
+class PersonReader(nn.Module):
+    """Frames (B, 3, 128, 128) and mouth boxes (B, P, 4, in 0..1) -> what each person is like.
+
+    Head and body, and the face alone, are seen in crops aligned by the mouth: so small a network
+    would need far longer to learn to look for them in whole frames.
+    """
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.body = CropReader(PERSON_WINDOW.size, config.person_widths, config.width)
+        self.face = CropReader(FACE_WINDOW.size, config.face_widths, config.width)
+        self.joined = nn.Linear(2 * config.width + 4, config.width)
+        self.heads = heads(config.width, PERSON_ATTRIBUTES)
+        self.pose = nn.Linear(config.width, len(POSE))
+        self.correction = nn.Linear(config.width, 4)
+
+    def forward(self, frames: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """Logits per attribute (B, P, classes), pose (B, P, len(POSE)), corrected boxes."""
+        body = self.body(crop_around(frames, boxes, PERSON_WINDOW))
+        face = self.face(crop_around(frames, boxes, FACE_WINDOW))
+        body, face = (rearrange(x, "(B P) D -> B P D", P=boxes.shape[1]) for x in (body, face))
+        person = F.relu(self.joined(F.relu(torch.cat([body, face, boxes.to(body.dtype)], dim=-1))))
+        read = {name: head(person) for name, head in self.heads.items()}
+        read["pose"] = self.pose(person)
+        read["boxes"] = boxes + self.correction(person).float() * longer_side(boxes)[..., None]
+        return read
+
+
 class MouthReader(nn.Module):
     """Frames (B, 3, 128, 128) and mouth boxes (B, P, 4, in 0..1) -> mouths (B, P, 4).
 
@@ -167,48 +195,33 @@ class Judge(nn.Module):
         self.person = nn.Linear(A * (fine + 2) + coarse, config.width)
         self.scene = nn.Linear(A * (fine + 2) + coarse, config.width)
         self.boxes = nn.Linear(config.width + 2 * A, 4)
-        self.pose = nn.Linear(config.width, len(POSE))
         self.second_person = nn.Linear(config.width, 1)
-        self.person_heads = heads(config.width, PERSON_ATTRIBUTES)
         self.frame_heads = heads(config.width, FRAME_ATTRIBUTES)
-        self.near = CropReader(PERSON_WINDOW.size, config.person_widths, config.width)
-        self.face = CropReader(FACE_WINDOW.size, config.face_widths, config.width)
-        self.known = nn.Linear(3 * config.width + 4, config.width)
-        self.refine = nn.Linear(config.width, 4)
-        nn.init.zeros_(self.refine.weight)
-        nn.init.zeros_(self.refine.bias)
+        self.near = PersonReader(config)
         self.mouth = MouthReader(config)
         self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
 
-    def forward(self, frames: Tensor, crop_boxes: Tensor | None = None) -> dict[str, Tensor]:
-        """Read frames; people at `crop_boxes` (B, P, 4, in 0..1) if given, else where found.
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """Read frames (B, 3, 128, 128).
 
         Keys: found (B, P, 4) mouth boxes in 0..1 by the coarse network, boxes (B, P, 4) the same
         corrected from near, mouth (B, P, 4), pose (B, P, len(POSE)), second_person (B,)
         logit, and one (B, P, classes) or (B, classes) tensor of logits per attribute.
         """
-        people, scene, centres = self.look(frames)
-        found = self.boxes(torch.cat([people, centres], dim=-1))
-        where = (found if crop_boxes is None else crop_boxes).detach().float()
-        people = self.know(frames.float(), people, where)
-        boxes = where + self.refine(people).float() * longer_side(where)[..., None]
-        read = {
-            "found": found,
-            "boxes": boxes,
-            "mouth": self.mouth(frames.float(), boxes.detach()),
-            "pose": self.pose(people),
-            "second_person": self.second_person(scene)[:, 0],
-        }
-        read |= {name: head(people) for name, head in self.person_heads.items()}
-        read |= {name: head(scene) for name, head in self.frame_heads.items()}
+        read = self.look_around(frames)
+        # A first look from near says where the mouth really is; the second one is aligned by it.
+        first = self.near(frames, read["found"].float())
+        read |= self.near(frames, first["boxes"])
+        read["mouth"] = self.mouth(frames, read["boxes"])
         return {name: value.float() for name, value in read.items()}
 
-    def know(self, frames: Tensor, people: Tensor, boxes: Tensor) -> Tensor:
-        """People (B, P, D) once seen from near: head and chest, and face, aligned by the mouth."""
-        near = self.near(crop_around(frames, boxes, PERSON_WINDOW))
-        face = self.face(crop_around(frames, boxes, FACE_WINDOW))
-        near, face = (rearrange(x, "(B P) D -> B P D", P=PEOPLE) for x in (near, face))
-        return F.relu(self.known(torch.cat([people, near, face, boxes.to(people.dtype)], dim=-1)))
+    def look_around(self, frames: Tensor) -> dict[str, Tensor]:
+        """What whole frames say: found, second_person and the attributes of the frame."""
+        people, scene, centres = self.look(frames)
+        read = {name: head(scene) for name, head in self.frame_heads.items()}
+        read["found"] = self.boxes(torch.cat([people, centres], dim=-1))
+        read["second_person"] = self.second_person(scene)[:, 0]
+        return read
 
     def look(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Coarse network: people (B, P, D), scene (B, D), where people's maps look (B, P, 2A)."""

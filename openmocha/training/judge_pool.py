@@ -6,12 +6,15 @@ pool/<split>-<number>.npz. A shard depends on the seed, the split and its number
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from openmocha.toon.judge import FRAME_SIZE, letterbox_array
 from openmocha.toon.labels import PEOPLE, clip_labels, pose_labels
@@ -27,6 +30,8 @@ SOURCES = ("close-up", "medium close-up", "medium", "text")
 SOURCE_SHARES = (0.25, 0.25, 0.2, 0.3)
 SIZES = ((128, 128), (128, 80), (80, 128), (128, 96), (96, 128))  # width, height
 SIZE_SHARES = (0.88, 0.03, 0.03, 0.03, 0.03)
+SHARDS_IN_MEMORY = 16
+STEPS_PER_SHARD = 20  # a new shard joins those in memory after so many steps
 
 
 @contextmanager
@@ -139,3 +144,36 @@ def random_mouths(rng: np.random.Generator, num_frames: int) -> np.ndarray:
     rest = rng.random(num_frames) < 0.12
     mouths = np.stack([opening, spread, pressed, teeth * (1 - pressed)], axis=1)
     return np.where(rest[:, None], 0.0, mouths).astype(np.float32)
+
+
+def batches(pool: Path, seed: int, size: int) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of random frames of the shards there are, new ones first."""
+    rng = np.random.default_rng(seed)
+    memory: list[dict[str, np.ndarray]] = []
+    used: set[Path] = set()
+    step = 0
+    while True:
+        if step % STEPS_PER_SHARD == 0 or not memory:
+            shards = pool_shards(pool, "train")
+            while not shards:
+                time.sleep(1.0)
+                shards = pool_shards(pool, "train")
+            fresh = [shard for shard in shards if shard not in used]
+            path = fresh[0] if fresh else shards[int(rng.integers(len(shards)))]
+            used.add(path)
+            memory = memory[-(SHARDS_IN_MEMORY - 1) :] + [read_shard(path)]
+        picks = rng.integers(len(memory), size=size)
+        yield _collate(memory, picks, rng)
+        step += 1
+
+
+def _collate(
+    memory: list[dict[str, np.ndarray]], picks: np.ndarray, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    rows = [rng.integers(len(memory[pick]["frames"])) for pick in picks]
+    return {
+        name: torch.from_numpy(
+            np.stack([memory[p][name][r] for p, r in zip(picks, rows, strict=True)])
+        )
+        for name in memory[0]
+    }
