@@ -11,6 +11,7 @@ from torch import nn
 from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
 from openmocha.training import video_vae as training
 from openmocha.training.muon import Muon, orthogonalise
+from openmocha.training.principal import components, start_at_principal_components
 from openmocha.training.video_vae import Batch, Crop, VideoVAETraining
 
 TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
@@ -242,18 +243,18 @@ def short_training(**changes: object) -> dict[str, object]:
     settings = VideoVAETraining(
         window_shares=((32, 1.0),), batch_groups=12, first_crops=2, pool_crops=4
     )
-    return {"workers": 1, "draw": moving_square, "held_out": 1, "settings": settings, **changes}
+    return {"workers": 1, "draw": moving_square, "held_out": 1, "settings": settings} | {
+        "encoder_crops": 4,
+        **changes,
+    }
 
 
-def test_training_leaves_a_model_and_the_frozen_encoder_stays(tmp_path) -> None:
+def test_training_leaves_a_model_and_goes_on_with_its_decoder_alone(tmp_path) -> None:
     torch.set_num_threads(1)
     training.train_video_vae(tmp_path / "a", time_budget_s=3, **short_training())
     first = load_file(tmp_path / "a" / "final" / "model.safetensors")
-    training.train_video_vae(
-        tmp_path / "b",
-        time_budget_s=1.5,
-        **short_training(start=tmp_path / "a" / "final", freeze_encoder=True),
-    )
+    start = tmp_path / "a" / "final"
+    training.train_video_vae(tmp_path / "b", time_budget_s=1.5, **short_training(start=start))
     second = load_file(tmp_path / "b" / "final" / "model.safetensors")
     kept = {name for name in first if torch.equal(first[name], second[name])}
     latent_parts = {name for name in first if name.startswith(("encoder.", "latent_"))}
@@ -261,9 +262,21 @@ def test_training_leaves_a_model_and_the_frozen_encoder_stays(tmp_path) -> None:
     assert any(name.startswith("decoder.") for name in first.keys() - kept)
 
 
-def test_a_frozen_encoder_needs_a_start(tmp_path) -> None:
-    with pytest.raises(ValueError, match="start"):
-        training.train_video_vae(tmp_path, freeze_encoder=True)
+def test_the_encoder_projects_patches_onto_orthonormal_axes() -> None:
+    vae, films = VideoVAE(), [torch.randn(8, 3, 32, 32) for _ in range(4)]
+    start_at_principal_components(vae, films, [torch.zeros(8, 32, 32) for _ in films])
+    probes = torch.eye(4 * 3 * 8 * 8).reshape(-1, 4, 3, 8, 8)
+    with torch.no_grad():
+        axes = (vae.encode_raw(probes) - vae.encode_raw(torch.zeros(1, 4, 3, 8, 8))).flatten(1)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_components_are_the_directions_of_most_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([0.1, 3.0, 1.0, 0.2])[:, None, None]
+    maps = [7 + spread * torch.randn(1, 4, 40, 40, generator=generator)]
+    axes = components(maps, [torch.ones(1, 40, 40)], number=2)
+    torch.testing.assert_close(axes.abs(), torch.eye(4)[[1, 2]], atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24)])

@@ -1,11 +1,9 @@
 """Train the toon VAE on films drawn while it learns.
 
     worker processes draw crops of films -> a pool in memory -> square windows, half on mouths
-    -> encode, normalise over the batch, add a little noise, decode -> weighted L1 + edges
+    -> encode, add a little noise, decode -> weighted L1 + edges
 
-Two parts share the time: first encoder and decoder together; then the latent statistics are
-measured, the encoder is frozen, and the decoder alone goes on. From then on `folder/final` holds a
-model whose latents no longer change.
+The encoder is computed before training (principal.py) and stays, so that latents never change.
 
     python -m openmocha.training.video_vae runs/video_vae --minutes 30
 """
@@ -17,12 +15,11 @@ import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from einops import rearrange, reduce
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -30,6 +27,7 @@ from torch import Tensor, nn
 from openmocha.models.video_vae import VideoVAE
 from openmocha.training.fit import FitConfig, fit
 from openmocha.training.muon import Muon
+from openmocha.training.principal import start_at_principal_components
 
 # Close-ups a little more often than the rest: mouths are what the VAE is judged on.
 SOURCE_SHARES = {
@@ -235,23 +233,10 @@ def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
     return latents + deviation * torch.randn_like(latents)
 
 
-def joint_loss(
-    vae: nn.Module, batch: Batch, settings: VideoVAETraining
-) -> tuple[Tensor, dict[str, float]]:
-    """Encoder and decoder together; latents are normalised over the batch as batch norm does."""
-    assert isinstance(vae, VideoVAE)
-    with torch.autocast("cpu", torch.bfloat16):
-        raw = vae.encode_raw(batch.video)
-        latents = nnf.batch_norm(raw, vae.latent_mean, vae.latent_var, training=True, momentum=0.02)
-        latents = add_latent_noise(latents, settings.max_noise)
-        prediction = vae.decode_raw(_films(latents, batch))
-    return reconstruction_loss(prediction, batch, settings)
-
-
 def decoder_loss(
     vae: nn.Module, batch: Batch, settings: VideoVAETraining
 ) -> tuple[Tensor, dict[str, float]]:
-    """The decoder alone, on the latents of an encoder and statistics that no longer change."""
+    """How well films come back from latents that a little noise was added to."""
     assert isinstance(vae, VideoVAE)
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
@@ -309,61 +294,60 @@ def train_video_vae(
     workers: int = 1,
     settings: VideoVAETraining | None = None,
     start: Path | None = None,
-    freeze_encoder: bool = False,
     draw: DrawCrop = draw_crop,
     held_out: int = 32,
+    encoder_crops: int = 320,
 ) -> VideoVAE:
     """Train a VideoVAE and leave it in `folder`/final, weights in bfloat16.
 
+    The encoder is computed (principal.py), the decoder learns to draw what it left out.
+
     Args:
-        start: folder of a VideoVAE to go on from; None starts anew.
-        freeze_encoder: keep the latents of `start` as they are and train its decoder only.
+        start: folder of a VideoVAE whose decoder to train on; its latents stay. None starts anew.
         draw: gives the crop of a seed and a split ("train" or "test").
         held_out: crops of test films to measure on.
-    Raises:
-        ValueError: freeze_encoder without start.
+        encoder_crops: crops of training films whose principal components are the encoder.
     """
-    if freeze_encoder and start is None:
-        raise ValueError("freeze_encoder needs start=FOLDER, the VideoVAE whose latents to keep")
     settings = settings or VideoVAETraining()
     torch.manual_seed(seed)
-    vae = VideoVAE() if start is None else VideoVAE.from_pretrained(start)
+    if start is None:
+        vae = make_vae([draw(seed + number, "train") for number in range(encoder_crops)])
+    else:
+        vae = VideoVAE.from_pretrained(start)
     tests = [draw(number, "test") for number in range(held_out)]
     fitting = FitConfig(time_budget_s=time_budget_s, learning_rate=2e-3, evaluate_every_s=120)
-    share = 0.0 if freeze_encoder else 0.7
+    vae.requires_grad_(True).encoder.requires_grad_(False)
     with closing(drawn_batches(settings, draw, seed, workers)) as batches:
-        if not freeze_encoder:
-            vae = _fit(vae, batches, joint_loss, settings, folder / "joint", fitting, share, tests)
-            # Rounded before the latents are measured: what ships is what made them.
-            vae = vae.to(torch.bfloat16).float()
-            measure_latents(
-                vae, [draw(seed + number, "train") for number in range(max(64, held_out))]
-            )
-            vae.save_pretrained(folder / "final", torch.bfloat16)
-        vae.requires_grad_(True).encoder.requires_grad_(False)
-        fitting = replace(fitting, learning_rate=1e-3)
-        rest = 1 - share
-        vae = _fit(vae, batches, decoder_loss, settings, folder / "decoder", fitting, rest, tests)
-        vae.save_pretrained(folder / "final", torch.bfloat16)
+        vae = _fit(vae, batches, settings, folder / "decoder", fitting, tests)
+    vae.save_pretrained(folder / "final", torch.bfloat16)
+    return vae
+
+
+def make_vae(crops: Sequence[Crop]) -> VideoVAE:
+    """A VideoVAE with its encoder at the principal components of `crops`; its decoder is random."""
+    vae = VideoVAE()
+    videos = [to_video(crop.frames[None])[0] for crop in crops]
+    start_at_principal_components(vae, videos, [torch.from_numpy(crop.mouth) for crop in crops])
+    # Rounded before the latents are measured: what ships is what makes them.
+    vae = vae.to(torch.bfloat16).float()
+    measure_latents(vae, crops)
     return vae
 
 
 def _fit(
     vae: VideoVAE,
     batches: Iterator[Batch],
-    loss: Callable[..., tuple[Tensor, dict[str, float]]],
     settings: VideoVAETraining,
     folder: Path,
     fitting: FitConfig,
-    share: float,
     tests: Sequence[Crop],
 ) -> VideoVAE:
     fitted = fit(
         vae,
         batches,
-        lambda network, batch: loss(network, batch, settings),
+        lambda network, batch: decoder_loss(network, batch, settings),
         folder,
-        replace(fitting, time_budget_s=fitting.time_budget_s * share),
+        fitting,
         lambda network: evaluate(network, tests),
         # Learns more in a step than AdamW does, which counts where minutes are few.
         lambda parameters, config: Muon(parameters, lr=config.learning_rate),
@@ -379,8 +363,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="go on from this VideoVAE")
-    parser.add_argument("--freeze-encoder", action="store_true", help="train the decoder only")
+    parser.add_argument("--start", type=Path, help="train on the decoder of this VideoVAE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     train_video_vae(
@@ -389,7 +372,6 @@ def main() -> None:
         seed=options.seed,
         workers=options.workers,
         start=options.start,
-        freeze_encoder=options.freeze_encoder,
     )
 
 
