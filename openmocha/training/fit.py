@@ -66,9 +66,10 @@ def fit(
         [p for p in model.parameters() if p.requires_grad], config
     )
     first_step = step
-    started = time.monotonic() - spent_s
-    evaluated = time.monotonic()
+    started = evaluated = math.nan
     for batch in batches:
+        if step == first_step:  # the time until the first batch is not the training's
+            started, evaluated = time.monotonic() - spent_s, time.monotonic()
         elapsed_s = time.monotonic() - started
         progress = max(step / config.steps, elapsed_s / config.time_budget_s)
         if progress >= 1:

@@ -203,7 +203,7 @@ def train_toon_transformer(
     minutes: float,
     *,
     steps: int = 1_000_000,
-    learning_rate: float = 6e-4,
+    learning_rate: float = 1e-3,
     seed: int = 0,
     config: MoChaConfig | None = None,
     fuse: bool = True,
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="processes that write shards")
     parser.add_argument("--minutes", type=float, default=ToonBudget().transformer)
     parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--learning-rate", type=float, default=6e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="model folder to export to")

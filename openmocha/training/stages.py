@@ -101,13 +101,13 @@ def paper_stages() -> tuple[Stage, ...]:
 
 # About the same number of latent tokens in every batch; a batch of singles is a multiple of the
 # smallest share.
-TOON_SINGLES = Crop(latent_frames=1, batch_size=80)
-TOON_MOTION = Crop(latent_frames=8, batch_size=10)
-TOON_CLIPS = Crop(latent_frames=32, batch_size=3)
+TOON_SINGLES = Crop(latent_frames=1, batch_size=64)
+TOON_MOTION = Crop(latent_frames=8, batch_size=8)
+TOON_CLIPS = Crop(latent_frames=32, batch_size=2)
 
 
 def toon_stages(
-    *, steps: int = 6000, time_budget_s: float = math.inf, learning_rate: float = 6e-4
+    *, steps: int = 6000, time_budget_s: float = math.inf, learning_rate: float = 1e-3
 ) -> tuple[Stage, ...]:
     """The paper's shares where tokens are cheap: single latents first, then motion, then clips and
     dialogues.
@@ -117,14 +117,14 @@ def toon_stages(
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
     plan = (
-        ("text", 0.14, (singles,)),
-        ("close-ups", 0.30, (singles,)),
-        ("medium close-ups", 0.16, (singles,)),
-        ("motion", 0.18, (replace(singles, share=0.5), replace(motion, share=0.5))),
+        ("text", 0.25, (singles,)),
+        ("close-ups", 0.27, (singles,)),
+        ("medium close-ups", 0.13, (singles,)),
+        ("motion", 0.17, (replace(singles, share=0.5), replace(motion, share=0.5))),
         (
             "clips",
-            0.22,
-            (replace(singles, share=0.35), replace(motion, share=0.3), replace(clips, share=0.35)),
+            0.18,
+            (replace(singles, share=0.4), replace(motion, share=0.3), replace(clips, share=0.3)),
         ),
     )
     last = plan[-1][0]
