@@ -188,7 +188,8 @@ def _mono(frame: Any) -> Speech:
     elif np.issubdtype(samples.dtype, np.integer):
         mono = mono / -float(np.iinfo(samples.dtype).min)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, which check_speech refuses
-        return mono.astype(np.float32)
+        narrowed: Speech = mono.astype(np.float32)
+    return narrowed
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -173,7 +173,8 @@ class MouthReader(nn.Module):
 
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
         shapes = self.shape(F.relu(self.lips(crop_around(frames, boxes, MOUTH_WINDOW))))
-        return rearrange(shapes, "(B P) M -> B P M", P=boxes.shape[1])
+        paired: Tensor = rearrange(shapes, "(B P) M -> B P M", P=boxes.shape[1])
+        return paired
 
 
 class Judge(nn.Module):

@@ -321,7 +321,8 @@ def _personal(sound: np.ndarray, rate: float, voice: Voice) -> np.ndarray:
     """Resample to 16 kHz and add what espeak cannot do: tilt, breath, tremor; RMS 0.08."""
     import soxr
 
-    speech = np.asarray(soxr.resample(sound, rate, SAMPLE_RATE_HZ), dtype=np.float32)
+    resampled = soxr.resample(sound, rate, SAMPLE_RATE_HZ)
+    speech: np.ndarray[Any, Any] = np.asarray(resampled, dtype=np.float32)
     rng = np.random.default_rng(voice.seed)
     hiss = rng.standard_normal(len(speech))
     hiss = hiss - 0.9 * np.roll(hiss, 1)

@@ -20,7 +20,10 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import (  # type: ignore[attr-defined]
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
 
 from openmocha.training.parallel import Ranks, wait_for_all
 
@@ -66,7 +69,7 @@ def save(
     with warnings.catch_warnings():
         # torch says that a process without a group saves alone, which is meant.
         warnings.simplefilter("ignore")
-        dcp.save(
+        dcp.save(  # type: ignore[attr-defined]
             tensors,
             storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
             no_dist=ranks.world == 1,
@@ -117,7 +120,7 @@ def load_tensors(checkpoint: Path, tensors: dict[str, Tensor], ranks: Ranks) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.load(
+            dcp.load(  # type: ignore[attr-defined]
                 tensors,
                 storage_reader=HuggingFaceStorageReader(str(checkpoint)),
                 no_dist=ranks.world == 1,

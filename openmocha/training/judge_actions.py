@@ -41,7 +41,7 @@ def train_actions(
         picks = torch.randint(apart, len(rows), (128,))
         loss = F.cross_entropy(reader(statistics[picks]), actions[picks])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     judge.action.load_state_dict(reader.state_dict())
     right = reader(statistics[:apart]).argmax(-1) == actions[:apart]

@@ -69,7 +69,8 @@ def _vector_update(gradient: Tensor, state: dict[str, Tensor], group: dict[str, 
     step = float(state["step"])
     mean = state["first"] / (1 - first**step)
     scale: Tensor = (state["second"] / (1 - second**step)).sqrt() + 1e-8
-    return mean / scale
+    update: Tensor = mean / scale
+    return update
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:

@@ -47,13 +47,14 @@ def weights(mouths: Sequence[Tensor], size: int, mouth_weight: float) -> list[Te
 
 def components(maps: Sequence[Tensor], counts: Sequence[Tensor], number: int) -> Tensor:
     """The leading principal axes (number, D) of all cells of maps (f, D, h, w), orthonormal."""
-    second, mean, total = torch.zeros(()), torch.zeros(()), 0.0
+    second, mean, total = torch.zeros(()), torch.zeros(()), torch.zeros(())
     for values, count in zip(maps, counts, strict=True):
         x = rearrange(values, "f D h w -> (f h w) D").double()
         n = rearrange(count, "f h w -> (f h w) 1").double()
         second, mean, total = second + (n * x).T @ x, mean + (n * x).sum(0), total + n.sum()
     covariance = second / total - torch.outer(mean, mean) / total**2
-    return torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :number].T.float()
+    axes: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :number].T.float()
+    return axes
 
 
 def set_projection(convolution: nn.Conv2d, axes: Tensor) -> None:

@@ -23,7 +23,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +58,7 @@ class ToonBudget:
 
     def scaled(self, scale: float) -> "ToonBudget":
         """All of it, `scale` times."""
-        return ToonBudget(
-            *(scale * part for part in (self.video_vae, self.speech_encoder, self.judge)),
-            scale * self.transformer,
-            scale * self.films,
-        )
+        return ToonBudget(**{name: scale * part for name, part in asdict(self).items()})
 
 
 def train_toon(

@@ -208,7 +208,7 @@ def save(training: Training) -> None:
         "step": training.progress.step,
         "progress": asdict(training.progress),
         "config": asdict(training.config),
-        "model": asdict(training.model.config),
+        "model": asdict(training.model.config),  # type: ignore[call-overload]
         "stages": [asdict(stage) for stage in training.stages],
         "ranks": training.ranks.world,
         "torch": torch.__version__,
