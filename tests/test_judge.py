@@ -31,6 +31,7 @@ from openmocha.training.judge_actions import train_actions  # noqa: E402
 from openmocha.training.judge_losses import (  # noqa: E402
     compressed,
     degrade,
+    finder_loss,
     mouth_loss,
     one_person,
     person_loss,
@@ -251,7 +252,12 @@ def test_losses_fall_on_one_batch_of_drawn_frames() -> None:
     shard = draw_shard(0, "train", 0, frames=16)
     batch = {name: torch.from_numpy(values) for name, values in shard.items()}
     judge = Judge(SMALL)
-    stages = ((judge, scene_loss), (judge.near, person_loss), (judge.mouth, mouth_loss))
+    stages = (
+        (judge, scene_loss),
+        (judge.finder, finder_loss),
+        (judge.near, person_loss),
+        (judge.mouth, mouth_loss),
+    )
     for network, loss_of in stages:
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
         losses = []

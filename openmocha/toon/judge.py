@@ -42,6 +42,7 @@ class Window:
 
 MOUTH_WINDOW = Window(size=48, side=1.4)
 FACE_WINDOW = Window(size=48, side=2.0, drop=-0.5)  # from the brows to the chin
+FINDER_WINDOW = Window(size=48, side=2.4, drop=-0.3)  # the head
 PERSON_WINDOW = Window(size=48, side=5.0, drop=0.8)  # from above the hair to the waist
 
 
@@ -132,6 +133,20 @@ class CropReader(nn.Module):
         return features
 
 
+class MouthFinder(nn.Module):
+    """Frames and mouth boxes (B, P, 4, in 0..1) that are a little off -> the boxes put right."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.face = CropReader(FINDER_WINDOW.size, config.face_widths, config.width)
+        self.correction = nn.Linear(config.width, 4)
+
+    def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
+        offsets = self.correction(F.relu(self.face(crop_around(frames, boxes, FINDER_WINDOW))))
+        offsets = rearrange(offsets, "(B P) xyxy -> B P xyxy", P=boxes.shape[1]).float()
+        return boxes + offsets * longer_side(boxes)[..., None]
+
+
 class PersonReader(nn.Module):
     """Frames (B, 3, 128, 128) and mouth boxes (B, P, 4, in 0..1) -> what each person is like.
 
@@ -146,17 +161,15 @@ class PersonReader(nn.Module):
         self.joined = nn.Linear(2 * config.width + 4, config.width)
         self.heads = heads(config.width, PERSON_ATTRIBUTES)
         self.pose = nn.Linear(config.width, len(POSE))
-        self.correction = nn.Linear(config.width, 4)
 
     def forward(self, frames: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """Logits per attribute (B, P, classes), pose (B, P, len(POSE)), corrected boxes."""
+        """Logits per attribute (B, P, classes) and pose (B, P, len(POSE))."""
         body = self.body(crop_around(frames, boxes, PERSON_WINDOW))
         face = self.face(crop_around(frames, boxes, FACE_WINDOW))
         body, face = (rearrange(x, "(B P) D -> B P D", P=boxes.shape[1]) for x in (body, face))
         person = F.relu(self.joined(F.relu(torch.cat([body, face, boxes.to(body.dtype)], dim=-1))))
         read = {name: head(person) for name, head in self.heads.items()}
         read["pose"] = self.pose(person)
-        read["boxes"] = boxes + self.correction(person).float() * longer_side(boxes)[..., None]
         return read
 
 
@@ -198,6 +211,7 @@ class Judge(nn.Module):
         self.boxes = nn.Linear(config.width + 2 * A, 4)
         self.second_person = nn.Linear(config.width, 1)
         self.frame_heads = heads(config.width, FRAME_ATTRIBUTES)
+        self.finder = MouthFinder(config)
         self.near = PersonReader(config)
         self.mouth = MouthReader(config)
         self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
@@ -210,10 +224,10 @@ class Judge(nn.Module):
         logit, and one (B, P, classes) or (B, classes) tensor of logits per attribute.
         """
         read = self.look_around(frames)
-        # A first look from near says where the mouth really is; the second one is aligned by it.
-        first = self.near(frames, read["found"].float())
-        read |= self.near(frames, first["boxes"])
-        read["mouth"] = self.mouth(frames, read["boxes"])
+        # Small networks learn fast from crops that are aligned well; so the boxes come first.
+        boxes = self.finder(frames, self.finder(frames, read["found"].float()))
+        read |= self.near(frames, boxes)
+        read |= {"boxes": boxes, "mouth": self.mouth(frames, boxes)}
         return {name: value.float() for name, value in read.items()}
 
     def look_around(self, frames: Tensor) -> dict[str, Tensor]:

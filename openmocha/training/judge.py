@@ -1,4 +1,4 @@
-"""Train the judge (toon/judge.py) on frames of the procedural film set, in four stages.
+"""Train the judge (toon/judge.py) on frames of the procedural film set, in stages.
 
 stories -> a pool of single frames with their truth -> blurred, compressed and tinted, as generated
 films are -> the scene from whole frames -> people, then mouths, from crops (ten times cheaper, so
@@ -18,8 +18,16 @@ from openmocha.toon.judge import Judge, load_judge
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
 from openmocha.training.fit import FitConfig, LossFunction, fit
 from openmocha.training.judge_actions import train_actions
-from openmocha.training.judge_losses import mouth_loss, normalised, person_loss, scene_loss
+from openmocha.training.judge_losses import (
+    finder_loss,
+    mouth_loss,
+    normalised,
+    person_loss,
+    scene_loss,
+)
 from openmocha.training.judge_pool import batches, draw_pool, pool_shards, read_shard
+
+STAGES = ("scene", "finder", "people", "mouths", "actions")
 
 
 def train_judge(
@@ -30,7 +38,7 @@ def train_judge(
     seed: int = 0,
     workers: int = 1,
     start_from: str | Path | None = None,
-    stages: tuple[str, ...] = ("scene", "people", "mouths", "actions"),
+    stages: tuple[str, ...] = STAGES,
 ) -> Judge:
     """Train the judge for about `time_budget_s` seconds, or `steps` a stage; save `folder`/final.
 
@@ -42,9 +50,10 @@ def train_judge(
     torch.manual_seed(seed)
     judge = Judge() if start_from is None else load_judge(start_from)
     parts: dict[str, tuple[nn.Module, LossFunction, int, float]] = {
-        "scene": (judge, scene_loss, 48, 0.5),
-        "people": (judge.near, person_loss, 128, 0.25),
-        "mouths": (judge.mouth, mouth_loss, 128, 0.25),
+        "scene": (judge, scene_loss, 48, 0.4),
+        "finder": (judge.finder, finder_loss, 128, 0.1),
+        "people": (judge.near, person_loss, 128, 0.3),
+        "mouths": (judge.mouth, mouth_loss, 128, 0.2),
     }
     chosen = {name: part for name, part in parts.items() if name in stages}
     whole = sum(part[-1] for part in chosen.values())
@@ -115,7 +124,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start-from", type=Path)
-    parser.add_argument("--stages", nargs="+", default=["scene", "people", "mouths", "actions"])
+    parser.add_argument(
+        "--stages", nargs="+", default=["scene", "finder", "people", "mouths", "actions"]
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     judge = train_judge(

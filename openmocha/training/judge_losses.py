@@ -16,7 +16,8 @@ from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
 
 Batch = dict[str, Tensor]
 
-BOX_ERRORS = (0.04, 0.12)  # of the longer side, per coordinate: most crops, and the others
+FOUND_ERRORS = (0.05, 0.2)  # of the longer side: most boxes, and the others
+CORRECTED_ERRORS = (0.01, 0.03)
 MOUTH_WEIGHTS = (4.0, 1.5, 1.5, 1.0)  # open counts most: it is what lip-sync is measured by
 ATTRIBUTE_WEIGHT = 0.3
 
@@ -46,18 +47,28 @@ def attribute_losses(read: dict[str, Tensor], batch: Batch, names: tuple[str, ..
     return total
 
 
-def person_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Losses of what is read of one person per frame: attributes, pose, the box corrected."""
+def finder_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """How far corrected boxes are off, in shares of their longer side."""
     batch = one_person(batch)
     boxes = batch["boxes"].float()
     frames = degrade(normalised(batch["frames"]))
     with torch.autocast("cpu", torch.bfloat16):
-        read = model(frames, displaced(boxes))
+        corrected = model(frames, displaced(boxes, FOUND_ERRORS))
+    loss = ((corrected - boxes).abs() / longer_side(boxes)[..., None]).mean()
+    return loss, {"box": loss.item()}
+
+
+def person_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Losses of what is read of one person per frame: attributes and pose."""
+    batch = one_person(batch)
+    boxes = batch["boxes"].float()
+    frames = degrade(normalised(batch["frames"]))
+    with torch.autocast("cpu", torch.bfloat16):
+        read = model(frames, displaced(boxes, CORRECTED_ERRORS))
     attributes = attribute_losses(read, batch, tuple(PERSON_ATTRIBUTES))
     pose = (read["pose"].float() - batch["pose"].float()).square().mean()
-    box = ((read["boxes"] - boxes).abs() / longer_side(boxes)[..., None]).mean()
-    loss = ATTRIBUTE_WEIGHT * attributes + pose + box
-    measures = {"attributes": attributes, "pose": pose, "box": box}
+    loss = ATTRIBUTE_WEIGHT * attributes + pose
+    measures = {"attributes": attributes, "pose": pose}
     return loss, {name: value.item() for name, value in measures.items()}
 
 
@@ -66,7 +77,7 @@ def mouth_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     batch = one_person(batch)
     frames = degrade(normalised(batch["frames"]))
     with torch.autocast("cpu", torch.bfloat16):
-        shapes = model(frames, displaced(batch["boxes"].float()))
+        shapes = model(frames, displaced(batch["boxes"].float(), CORRECTED_ERRORS))
     errors = (shapes.float() - batch["mouth"].float()).square() * torch.tensor(MOUTH_WEIGHTS)
     loss = (errors.sum(-1) * legibility(batch["boxes"])).mean()
     return loss, {"opening": errors[..., 0].mean().item() / MOUTH_WEIGHTS[0]}
@@ -81,11 +92,14 @@ def one_person(batch: Batch) -> Batch:
     return {"frames": batch["frames"], **people}
 
 
-def displaced(boxes: Tensor) -> Tensor:
-    """Boxes (B, P, 4) that are off by as much as the judge's own are, some by more."""
-    usual, large = BOX_ERRORS
+def displaced(boxes: Tensor, errors: tuple[float, float]) -> Tensor:
+    """Boxes (B, P, 4), shifted and scaled by as much as the judge's own are off, some by more."""
+    usual, large = errors
     size = torch.where(torch.rand(len(boxes), 1, 1) < 0.6, usual, large)
-    return boxes + torch.randn_like(boxes) * size * longer_side(boxes)[..., None]
+    shift = torch.randn_like(boxes[..., :2]) * size * longer_side(boxes)[..., None]
+    half = (boxes[..., 2:] - boxes[..., :2]) / 2 * torch.exp(torch.randn_like(size) * size)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 + shift
+    return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def legibility(boxes: Tensor) -> Tensor:
