@@ -42,7 +42,11 @@ def main() -> None:
     """Entry point of the `openmocha` script."""
     for number in (signal.SIGINT, signal.SIGTERM):  # both must remove half-written files
         signal.signal(number, _interrupt)
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after the command itself
+        typer.echo("interrupted; nothing was left behind", err=True)
+        raise SystemExit(130) from None
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -224,7 +224,8 @@ def test_actions_are_learnt_from_poses() -> None:
     nodding[:, labels.POSE.index("pitch")] = 0.3 * np.sin(np.arange(64) / 24 * 2 * np.pi * 2)
     level, slow, quick, high = pose_statistics(nodding).reshape(4, -1)
     assert quick[1] == pytest.approx(0.3 / np.sqrt(2), rel=0.15)
-    assert abs(level[1]) < 0.02 and slow[1] < 0.04 and high[1] < 0.1
+    # At a clip's ends the slow part is half of the repeated last frame: up to half the amplitude.
+    assert abs(level[1]) < 0.02 and slow[1] < 0.04 and high[1] <= 0.3 / 2
     assert not quick[[0, *range(2, len(labels.POSE))]].any()
 
 
