@@ -144,7 +144,8 @@ class MouthFinder(nn.Module):
     def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
         offsets = self.correction(F.relu(self.face(crop_around(frames, boxes, FINDER_WINDOW))))
         offsets = rearrange(offsets, "(B P) xyxy -> B P xyxy", P=boxes.shape[1]).float()
-        return boxes + offsets * longer_side(boxes)[..., None]
+        corrected: Tensor = boxes + offsets * longer_side(boxes)[..., None]
+        return corrected
 
 
 class PersonReader(nn.Module):
