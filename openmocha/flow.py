@@ -52,6 +52,20 @@ def predicted_latents(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
     return noisy - _level(sigma, noisy) * velocity
 
 
+def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a network of plain size 1 has to be scaled by at noise level sigma: (input, skip, out).
+
+    velocity = skip * x_sigma + out * network(input * x_sigma)
+
+    For latents of deviation 1: input brings x_sigma to deviation 1, skip * x_sigma is the best
+    linear guess of the velocity, and what is left of it has deviation out (Karras et al. 2022,
+    appendix B.6, carried over to flow matching).
+    """
+    variance = sigma**2 + (1 - sigma) ** 2
+    scale = variance.rsqrt()
+    return scale, (2 * sigma - 1) / variance, scale
+
+
 def euler_step(noisy: Tensor, velocity: Tensor, sigma: Tensor, next_sigma: Tensor) -> Tensor:
     """One Euler step from noise level sigma to next_sigma, each (B,) or (B, F).
 

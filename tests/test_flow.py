@@ -6,6 +6,7 @@ from openmocha.flow import (
     euler_step,
     guide,
     per_frame,
+    preconditioning,
     predicted_latents,
     sample_sigma,
     shift_sigma,
@@ -104,6 +105,17 @@ def test_training_levels_are_logit_normal():
     logits = torch.logit(drawn)
     assert abs(logits.mean() + 0.5) < 0.02 and abs(logits.std() - 0.8) < 0.02
     assert sample_sigma((2, 7)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3, 0.5, 1.0])
+def test_preconditioning_leaves_the_network_what_no_linear_guess_tells(sigma):
+    latents, noise = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0)).double()
+    noisy, velocity = (1 - sigma) * latents + sigma * noise, noise - latents
+    scale, skip, out = preconditioning(torch.tensor(sigma))
+    rest = (velocity - skip * noisy) / out
+    assert float((scale * noisy).std()) == pytest.approx(1, abs=0.01)
+    assert float(rest.std()) == pytest.approx(1, abs=0.01)
+    assert float((rest * noisy).mean()) == pytest.approx(0, abs=0.01)
 
 
 def test_guidance_weights_text_and_speech_apart():

@@ -67,6 +67,17 @@ def test_one_level_for_a_sample_equals_the_same_level_on_all_frames():
 
 
 @torch.no_grad()
+def test_preconditioned_each_frame_is_scaled_by_its_own_noise_level():
+    latents, _, text, speech = make_inputs()
+    model = MoChaTransformer3DModel(with_settings(TINY, precondition=True)).eval()
+    sigma = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 0.5]])
+    velocity = model(latents, sigma, text, speech)  # its last layer starts at zero
+    # 2 sigma - 1 over sigma^2 + (1 - sigma)^2: 1 at noise, 0 half way, -1 at data.
+    skip = torch.tensor([[1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    torch.testing.assert_close(velocity, skip[:, None, :, None, None] * latents)
+
+
+@torch.no_grad()
 def test_a_frames_own_noise_level_reaches_other_frames_only_through_self_attention():
     model, (latents, _, text, speech) = awake(with_settings(TINY, layers=1)), make_inputs()
     sigma = torch.full((2, 3), 0.5)

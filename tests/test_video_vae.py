@@ -1,5 +1,6 @@
 """The video VAE: what a latent may depend on, streaming, storage, and what training measures."""
 
+import copy
 import math
 
 import numpy as np
@@ -25,7 +26,7 @@ def vae() -> VideoVAE:
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     vae.latent_mean.normal_()
-    vae.latent_var.uniform_(0.5, 2)
+    vae.latent_scale.uniform_(0.5, 2)
     return vae
 
 
@@ -147,7 +148,7 @@ def test_weights_in_bfloat16_keep_exact_statistics(vae: VideoVAE, tmp_path) -> N
     vae.save_pretrained(tmp_path, torch.bfloat16)
     stored = load_file(tmp_path / "model.safetensors")
     assert stored["encoder.1.weight"].dtype == torch.bfloat16
-    assert torch.equal(stored["latent_var"], vae.latent_var)
+    assert torch.equal(stored["latent_scale"], vae.latent_scale)
     rounded = VideoVAE.from_pretrained(tmp_path)
     rounded.save_pretrained(tmp_path / "again", torch.bfloat16)
     film = video(1, 4, 3, 32, 32)
@@ -218,12 +219,31 @@ def test_half_of_the_windows_cover_a_mouth() -> None:
     assert covered == pytest.approx(0.5 + 0.5 * by_chance, abs=0.04)
 
 
-def test_measured_latents_have_zero_mean_and_unit_deviation(vae: VideoVAE) -> None:
+def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
+    vae: VideoVAE,
+) -> None:
     crops = [moving_square(seed, "train") for seed in range(4)]
+    raw = torch.cat([vae.encode_raw(training.to_video(c.frames[None])) for c in crops])
     training.measure_latents(vae, crops)
     latents = torch.cat([vae.encode(training.to_video(c.frames[None])) for c in crops])
     assert latents.mean(dim=(0, 2, 3, 4)).abs().max() < 1e-3
-    assert (latents.std(dim=(0, 2, 3, 4), correction=0) - 1).abs().max() < 1e-3
+    variances = latents.var(dim=(0, 2, 3, 4), correction=0)
+    assert float(variances.mean()) == pytest.approx(1, abs=1e-3)
+    # The root of the deviation is left, so the variance is proportional to the old deviation.
+    ratio = variances / raw.std(dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(ratio, ratio.mean().expand(16), rtol=1e-3, atol=0)
+
+
+def test_the_leash_costs_nothing_at_the_components_and_pulls_back_to_them(vae: VideoVAE) -> None:
+    crop = moving_square(0, "train")
+    batch = Batch(training.to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None]))
+    settings, linear = VideoVAETraining(leash=1.0), copy.deepcopy(vae)
+    at_home, measures = training.joint_loss(vae, batch, settings, linear)
+    assert measures["distance"] == 0
+    linear.latent_mean += linear.latent_scale  # every latent of `linear` is now one less
+    away, measures = training.joint_loss(vae, batch, settings, linear)
+    assert measures["distance"] == pytest.approx(1, abs=1e-3)
+    assert float(away - at_home) == pytest.approx(1, abs=1e-3)
 
 
 def moving_square(seed: int, split: str) -> Crop:

@@ -34,6 +34,7 @@ class MoChaConfig:
     sigma_width: int = 256  # width of the noise level's embedding
     rope_theta: float = 10000.0
     embed_places: bool = False  # add each token's place in the picture; the paper has RoPE alone
+    precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
 
     def __post_init__(self) -> None:
@@ -80,6 +81,7 @@ def toon() -> MoChaConfig:
         speech_width=128,
         speech_hidden=256,
         embed_places=True,
+        precondition=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
         rope_theta=100.0,
     )

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from openmocha.flow import per_frame
+from openmocha.flow import per_frame, preconditioning
 from openmocha.models.attention import (
     RMSNorm,
     SelfAttention,
@@ -179,8 +179,10 @@ class MoChaTransformer3DModel(nn.Module):
         Raises ValueError where shapes do not fit.
         """
         frames, rows, cols = self._check_latents(latents)
+        sigma = per_frame(sigma, frames)
+        scale, skip, out = self._preconditioning(sigma, latents.dtype)
         x = rearrange(
-            latents,
+            scale * latents,
             "B C F (h i) (w j) -> B F (h w) (C i j)",
             i=self.config.patch,
             j=self.config.patch,
@@ -188,7 +190,7 @@ class MoChaTransformer3DModel(nn.Module):
         x = self.patch_input(x)
         if self.place_embedding is not None:
             x = x + self.place_embedding(rows, cols).to(x.dtype)
-        modulation, final = self.sigma_embedding(per_frame(sigma, frames))
+        modulation, final = self.sigma_embedding(sigma)
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)
         head_width = self.config.width // self.config.heads
@@ -200,15 +202,23 @@ class MoChaTransformer3DModel(nn.Module):
                 x = checkpoint(block, x, *inputs, speech_window_mask, use_reentrant=False)
             else:
                 x = block(x, *inputs, speech_window_mask)
-        shift, scale = final[:, :, :, None].unbind(2)
-        patches: Tensor = self.output(modulated_norm(x, shift, scale))
-        return rearrange(
+        shift, gain = final[:, :, :, None].unbind(2)
+        patches: Tensor = self.output(modulated_norm(x, shift, gain))
+        predicted = rearrange(
             patches,
             "B F (h w) (C i j) -> B C F (h i) (w j)",
             h=rows,
             i=self.config.patch,
             j=self.config.patch,
         )
+        return skip * latents + out * predicted
+
+    def _preconditioning(self, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor | float, ...]:
+        """Scales of input, skip and output for sigma (B, F), each (B, 1, F, 1, 1)."""
+        if not self.config.precondition:
+            return 1.0, 0.0, 1.0
+        scales = preconditioning(sigma)
+        return tuple(rearrange(scale, "B F -> B 1 F 1 1").to(dtype) for scale in scales)
 
     def _check_latents(self, latents: Tensor) -> tuple[int, int, int]:
         patch = self.config.patch

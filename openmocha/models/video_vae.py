@@ -98,13 +98,13 @@ def make_decoder(config: VideoVAEConfig) -> nn.Sequential:
 
 
 class VideoVAE(nn.Module):
-    """The toon VAE: 8x8 pixels by 4 frames per latent, latents of zero mean and unit deviation.
+    """The toon VAE: 8x8 pixels by 4 frames per latent, latents of zero mean and mean variance 1.
 
-    `latent_mean` and `latent_var` (C,) are measured on films and stored with the weights.
+    `latent_mean` and `latent_scale` (C,) are measured on films and stored with the weights.
     """
 
     latent_mean: Tensor
-    latent_var: Tensor
+    latent_scale: Tensor
 
     def __init__(self, config: VideoVAEConfig | None = None) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class VideoVAE(nn.Module):
         self.encoder = make_encoder(self.config)
         self.decoder = make_decoder(self.config)
         self.register_buffer("latent_mean", torch.zeros(self.config.latent_channels))
-        self.register_buffer("latent_var", torch.ones(self.config.latent_channels))
+        self.register_buffer("latent_scale", torch.ones(self.config.latent_channels))
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             conv.weight.data = conv.weight.contiguous(memory_format=torch.channels_last)
 
@@ -130,14 +130,14 @@ class VideoVAE(nn.Module):
         Args:
             video: (B, T, 3, H, W) float in [-1, 1]; T a multiple of 4, H and W multiples of 8.
         Returns:
-            Latents (B, C, F, h, w) with F = T/4, h = H/8, w = W/8, about zero mean and unit
-            deviation per channel.
+            Latents (B, C, F, h, w) with F = T/4, h = H/8, w = W/8, about zero mean; the
+            variances of the channels are 1 on average.
         Raises:
             ValueError: a wrong number of dimensions or colours, or a size not such a multiple.
         """
         raw = self.encode_raw(video)
-        mean, std = (rearrange(s, "c -> c 1 1") for s in (self.latent_mean, self.latent_var.sqrt()))
-        return rearrange((raw - mean) / std, "(b f) c h w -> b c f h w", b=video.shape[0])
+        mean, scale = (rearrange(s, "c -> c 1 1") for s in (self.latent_mean, self.latent_scale))
+        return rearrange((raw - mean) / scale, "(b f) c h w -> b c f h w", b=video.shape[0])
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W) in [-1, 1] -> latents (B, C, 1, h, w): a film of four equal frames."""
@@ -190,7 +190,7 @@ class VideoVAE(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         settings = {"_class_name": type(self).__name__, **asdict(self.config)}
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-        statistics = ("latent_mean", "latent_var")
+        statistics = ("latent_mean", "latent_scale")
         state = {
             name: tensor.detach().to(torch.float32 if name in statistics else dtype).contiguous()
             for name, tensor in self.state_dict().items()

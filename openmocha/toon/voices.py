@@ -296,8 +296,9 @@ def _words(
     """Each word from its first phone to its last.
 
     espeak reports some pairs ("of the") as one word: the text of a word reaches to the next one.
+    Rarely it reports no words at all: then the whole text counts as one.
     """
-    events = answer["words"]
+    events = answer["words"] or [(0, 0, len(text))]
     ends = [(sample, first) for sample, first, _ in events[1:]] + [(math.inf, len(text))]
     words = []
     for (sample, first, _), (end, next_first) in zip(events, ends, strict=True):

@@ -1,14 +1,17 @@
 """Train the toon VAE on films drawn while it learns.
 
     worker processes draw crops of films -> a pool in memory -> square windows, half on mouths
-    -> encode, add a little noise, decode -> weighted L1 + edges
+    -> encode, decode -> weighted L1 + edges
 
-The encoder is computed before training (principal.py) and stays, so that latents never change.
+The encoder starts at principal components (principal.py) and learns with the decoder, on a leash:
+its latents may not go far from those components, so that they stay smooth over space and easy to
+generate. Then it is frozen, and the decoder learns on from latents with a little noise.
 
     python -m openmocha.training.video_vae runs/video_vae --minutes 30
 """
 
 import argparse
+import copy
 import itertools
 import multiprocessing
 import os
@@ -16,6 +19,7 @@ import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openmocha.models.video_vae import VideoVAE
-from openmocha.training.fit import FitConfig, fit
+from openmocha.training.fit import FitConfig, LossFunction, fit
 from openmocha.training.muon import Muon
 from openmocha.training.principal import start_at_principal_components
 
@@ -64,7 +68,9 @@ class VideoVAETraining:
 
     mouth_weight: float = 6.0
     edge_weight: float = 1.0
-    max_noise: float = 0.1  # of the unit deviation of a latent
+    joint_share: float = 0.4  # of the time in which the encoder learns too
+    leash: float = 0.02  # weight of the encoder's distance to principal components
+    max_noise: float = 0.1  # of the mean deviation of a latent, while the decoder learns alone
     window_shares: tuple[tuple[int, float], ...] = ((64, 0.6), (96, 0.3), (128, 0.1))
     batch_groups: int = 24  # of 64x64 pixels; larger windows come in smaller batches
     pool_crops: int = 1500
@@ -233,6 +239,21 @@ def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
     return latents + deviation * torch.randn_like(latents)
 
 
+def joint_loss(
+    vae: nn.Module, batch: Batch, settings: VideoVAETraining, linear: VideoVAE
+) -> tuple[Tensor, dict[str, float]]:
+    """How well films come back, and how far their latents have gone from `linear`'s."""
+    assert isinstance(vae, VideoVAE)
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = vae.encode(batch.video)
+        with torch.no_grad():
+            components = linear.encode(batch.video)
+        prediction = vae.decode_raw(latents)
+    loss, measures = reconstruction_loss(prediction, batch, settings)
+    distance = (latents - components).square().mean()
+    return loss + settings.leash * distance, measures | {"distance": float(distance.detach())}
+
+
 def decoder_loss(
     vae: nn.Module, batch: Batch, settings: VideoVAETraining
 ) -> tuple[Tensor, dict[str, float]]:
@@ -252,7 +273,12 @@ def _films(latents: Tensor, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def measure_latents(vae: VideoVAE, crops: Sequence[Crop]) -> None:
-    """Set latent_mean and latent_var from whole frames of `crops`."""
+    """Set latent_mean and latent_scale from whole frames of `crops`.
+
+    The scale is the square root of the deviation: strong components stay the stronger ones, so that
+    denoising settles them first, and fine detail is not blown up to their size. The variances of
+    the scaled channels are 1 on average.
+    """
     total, squares, count = torch.zeros(16), torch.zeros(16), 0
     for crop in crops:
         raw = vae.encode_raw(to_video(crop.frames[None])).double()
@@ -260,7 +286,8 @@ def measure_latents(vae: VideoVAE, crops: Sequence[Crop]) -> None:
         squares = squares + reduce(raw**2, "n c h w -> c", "sum")
         count += raw.numel() // raw.shape[1]
     vae.latent_mean.copy_(total / count)
-    vae.latent_var.copy_(squares / count - (total / count) ** 2)
+    deviation = (squares / count - (total / count) ** 2).sqrt()
+    vae.latent_scale.copy_((deviation * deviation.mean()).sqrt())
 
 
 def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> float:
@@ -300,25 +327,28 @@ def train_video_vae(
 ) -> VideoVAE:
     """Train a VideoVAE and leave it in `folder`/final, weights in bfloat16.
 
-    The encoder is computed (principal.py), the decoder learns to draw what it left out.
-
     Args:
         start: folder of a VideoVAE whose decoder to train on; its latents stay. None starts anew.
         draw: gives the crop of a seed and a split ("train" or "test").
         held_out: crops of test films to measure on.
-        encoder_crops: crops of training films whose principal components are the encoder.
+        encoder_crops: crops of training films whose principal components the encoder starts from.
     """
     settings = settings or VideoVAETraining()
     torch.manual_seed(seed)
-    if start is None:
-        vae = make_vae([draw(seed + number, "train") for number in range(encoder_crops)])
-    else:
-        vae = VideoVAE.from_pretrained(start)
     tests = [draw(number, "test") for number in range(held_out)]
-    fitting = FitConfig(time_budget_s=time_budget_s, learning_rate=2e-3, evaluate_every_s=120)
-    vae.requires_grad_(True).encoder.requires_grad_(False)
     with closing(drawn_batches(settings, draw, seed, workers)) as batches:
-        vae = _fit(vae, batches, settings, folder / "decoder", fitting, tests)
+        if start is None:
+            vae = make_vae([draw(seed + number, "train") for number in range(encoder_crops)])
+            loss = partial(joint_loss, settings=settings, linear=copy.deepcopy(vae))
+            joint_s = settings.joint_share * time_budget_s
+            vae = _fit(vae, batches, loss, folder / "joint", joint_s, tests)
+            vae = _round_encoder(vae)
+            time_budget_s -= joint_s
+        else:
+            vae = VideoVAE.from_pretrained(start)
+        vae.requires_grad_(True).encoder.requires_grad_(False)
+        loss = partial(decoder_loss, settings=settings)
+        vae = _fit(vae, batches, loss, folder / "decoder", time_budget_s, tests)
     vae.save_pretrained(folder / "final", torch.bfloat16)
     return vae
 
@@ -328,26 +358,30 @@ def make_vae(crops: Sequence[Crop]) -> VideoVAE:
     vae = VideoVAE()
     videos = [to_video(crop.frames[None])[0] for crop in crops]
     start_at_principal_components(vae, videos, [torch.from_numpy(crop.mouth) for crop in crops])
-    # Rounded before the latents are measured: what ships is what makes them.
-    vae = vae.to(torch.bfloat16).float()
     measure_latents(vae, crops)
+    return vae
+
+
+def _round_encoder(vae: VideoVAE) -> VideoVAE:
+    """To bfloat16 and back: what ships is what makes the latents."""
+    vae.encoder.to(torch.bfloat16).float()
     return vae
 
 
 def _fit(
     vae: VideoVAE,
     batches: Iterator[Batch],
-    settings: VideoVAETraining,
+    loss: LossFunction,
     folder: Path,
-    fitting: FitConfig,
+    time_budget_s: float,
     tests: Sequence[Crop],
 ) -> VideoVAE:
     fitted = fit(
         vae,
         batches,
-        lambda network, batch: decoder_loss(network, batch, settings),
+        loss,
         folder,
-        fitting,
+        FitConfig(time_budget_s=time_budget_s, learning_rate=2e-3, evaluate_every_s=120),
         lambda network: evaluate(network, tests),
         # Learns more in a step than AdamW does, which counts where minutes are few.
         lambda parameters, config: Muon(parameters, lr=config.learning_rate),
