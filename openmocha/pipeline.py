@@ -289,15 +289,12 @@ class MoChaPipeline:
         return self
 
     def save_pretrained(
-        self,
-        folder: str | os.PathLike[str],
-        dtype: torch.dtype = torch.float16,
-        transformer_dtype: torch.dtype | None = None,
+        self, folder: str | os.PathLike[str], dtype: torch.dtype = torch.float16
     ) -> None:
-        """Write the model folder, weights in `dtype` (float16: half the size, 11 bits), the
-        transformer's in their own if given (int8: a quarter); the checksums come last."""
+        """Write the model folder, weights in `dtype` (float16: half the size, 11 bits); the
+        checksums come last."""
         folder = Path(folder)
-        self.transformer.save_pretrained(folder / "transformer", transformer_dtype or dtype)
+        self.transformer.save_pretrained(folder / "transformer", dtype)
         self.vae.save_pretrained(folder / "vae", dtype=dtype)
         self.speech_encoder.save_pretrained(folder / "speech_encoder", dtype=dtype)
         store.write_json(folder / "scheduler" / SETTINGS_FILE, asdict(self.sampling))
@@ -315,11 +312,13 @@ class MoChaPipeline:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where matrix units multiply it (GPU, CPU with AMX), else float32."""
-    if device.type == "cpu":
-        has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-        return torch.bfloat16 if has_amx else torch.float32
-    return torch.bfloat16
+    """bfloat16 where the hardware multiplies it (GPU, CPU with AMX or AVX512-BF16), else
+    float32."""
+    if device.type != "cpu":
+        return torch.bfloat16
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, so they may go
+    fast = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return torch.bfloat16 if fast else torch.float32
 
 
 def usable_device(device: str | torch.device) -> torch.device:

@@ -16,11 +16,15 @@ SOURCES = ("close-up", "medium close-up", "medium", "dialogue", "text")
 
 
 class MeanPixels:
-    """A VAE whose latents are the mean colour of each 8x8x4 block, and a zero."""
+    """A VAE whose latents are the mean colour of each 8x8x4 block, and a zero.
+
+    They lie in memory with their channels last, as those of convolutions do.
+    """
 
     def encode(self, video: Tensor) -> Tensor:
         blocks = reduce(video, "B (F r) C (h i) (w j) -> B C F h w", "mean", r=4, i=8, j=8)
-        return torch.cat([blocks, torch.zeros_like(blocks[:, :1])], dim=1)
+        latents = torch.cat([blocks, torch.zeros_like(blocks[:, :1])], dim=1)
+        return latents.contiguous(memory_format=torch.channels_last_3d)
 
 
 class FrameEnergy:
@@ -29,7 +33,7 @@ class FrameEnergy:
     def encode(self, speech: np.ndarray, num_frames: int) -> Tensor:
         frames = np.array_split(speech, num_frames)
         rows = [(float(np.abs(frame).mean()), float(t)) for t, frame in enumerate(frames)]
-        return rearrange(torch.tensor(rows), "T width -> T 1 width")
+        return rearrange(torch.tensor(rows).T.contiguous(), "width T -> T 1 width")
 
 
 class Letters:

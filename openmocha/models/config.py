@@ -71,15 +71,16 @@ class MoChaConfig:
 
 def toon() -> MoChaConfig:
     """The embedded model: MiniLM text, a Wav2Vec2 of 6 layers x 128, latents of 16 channels."""
+    # Small, because it trains for hours on two cores: in that time a wider one sees too few films.
     return MoChaConfig(
         layers=8,
-        width=256,
-        ffn=704,
-        heads=4,
+        width=192,
+        ffn=512,
+        heads=3,
         text_widths=(384,),
         speech_layers=6,
         speech_width=128,
-        speech_hidden=256,
+        speech_hidden=192,
         embed_places=True,
         precondition=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).

@@ -33,7 +33,6 @@ from openmocha.models.attention import (
 )
 from openmocha.models.conditions import PlaceEmbedding, SigmaEmbedding, Text, TextProjector
 from openmocha.models.config import MoChaConfig
-from openmocha.models.packing import pack_rows, unpack_rows
 from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, uniform_windows
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -276,19 +275,16 @@ class MoChaTransformer3DModel(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write config.json and model.safetensors, in `dtype` if given (int8: see packing.py)."""
+        """Write config.json and model.safetensors, in `dtype` if given."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         values = {"_class_name": type(self).__name__, **asdict(self.config)}
         (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n")
-        weights = self.state_dict()
-        if dtype == torch.int8:
-            weights = pack_rows(weights)
-        else:
-            weights = {name: value.to(dtype or value.dtype) for name, value in weights.items()}
-        save_file(
-            {name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE
-        )
+        weights = {
+            name: value.to(dtype or value.dtype).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        save_file(weights, folder / WEIGHTS_FILE)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> Self:
@@ -304,7 +300,7 @@ class MoChaTransformer3DModel(nn.Module):
         values.pop("_class_name", None)
         model = cls(MoChaConfig.from_dict(values))
         try:
-            weights = unpack_rows(load_file(folder / WEIGHTS_FILE))
+            weights = load_file(folder / WEIGHTS_FILE)
         except SafetensorError as error:
             raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: {error}") from error
         expected = {name: value.shape for name, value in model.state_dict().items()}

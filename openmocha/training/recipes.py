@@ -249,10 +249,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 6: the newest checkpoint's moving average, the encoders and the judge as a model folder.
-
-    The transformer is packed (models/packing.py): the package holds it all in 32 MB.
-    """
+    """Step 6: the newest checkpoint's moving average, the encoders and the judge as a model folder."""
     from openmocha.pipeline import MoChaPipeline
 
     checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
@@ -263,7 +260,7 @@ def export_toon(folder: Path, output: Path) -> None:
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
     pipeline = MoChaPipeline(transformer, *load_networks(folder))
-    pipeline.save_pretrained(output, transformer_dtype=torch.int8)
+    pipeline.save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -79,7 +79,8 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
         if clip.speech is not None:
             speech_tokens = encoders.speech.encode(clip.speech, clip.num_frames)
             tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
-        records.append(save(tensors))
+        # save() writes memory as it lies; a convolution's output lies with its channels last.
+        records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
     return records
 
 

@@ -124,7 +124,7 @@ TOON_FILMS = {
 }
 # Name, latent frames, crops of each film, films of a shard, sizes (width, height).
 KINDS = (
-    ("singles", 1, 8, 256, ((128, 128),)),
+    ("singles", 1, 12, 256, ((128, 128),)),
     ("motion", 8, 2, 64, ((128, 128),)),
     ("films", 32, 1, 32, ((128, 128),)),
     ("sizes", 1, 8, 64, OTHER_SIZES),
