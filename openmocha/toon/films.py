@@ -223,11 +223,11 @@ def render_to_file(seed: int, source: str, output: Path, width: int, height: int
 
     Raises ValueError as make_film does, and as openmocha.media.write_film does for `output`.
     """
-    from openmocha.media import write_film
+    from openmocha.media import write_film, write_text
 
     output = Path(output)
     film = make_film(seed, source, width=width, height=height)
     metadata = {"prompt": film.caption, "seed": seed, "source": source, "made_by": "openmocha toon"}
     write_film(output, film.frames, film.speech, FPS, metadata)
-    output.with_suffix(".json").write_text(json.dumps(story_json(film), indent=1) + "\n")
+    write_text(output.with_suffix(".json"), json.dumps(story_json(film), indent=1) + "\n")
     return film

@@ -249,7 +249,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 6: the newest checkpoint's moving average, the encoders and the judge as a model folder."""
+    """Step 6: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
     from openmocha.pipeline import MoChaPipeline
 
     checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")

@@ -99,35 +99,54 @@ def paper_stages() -> tuple[Stage, ...]:
     )
 
 
-# About the same number of latent tokens in every batch; a batch of singles is a multiple of the
-# smallest share.
+# About the same number of latent tokens in every batch.
 TOON_SINGLES = Crop(latent_frames=1, batch_size=64)
 TOON_MOTION = Crop(latent_frames=8, batch_size=8)
 TOON_CLIPS = Crop(latent_frames=32, batch_size=2)
+TOON_WIDE = Crop(latent_frames=1, batch_size=64, height=96, width=160)
+TOON_TALL = Crop(latent_frames=1, batch_size=64, height=160, width=96)
+# The paper ends with 10% close-ups; a training of two hours still has lips to learn there.
+TOON_LAST_SHARES = {
+    "close-up": 20,
+    "medium close-up": 20,
+    "medium": 20,
+    "dialogue": 25,
+    "text": 15,
+}
 
 
 def toon_stages(
-    *, steps: int = 6000, time_budget_s: float = math.inf, learning_rate: float = 1e-3
+    *, steps: int = 10_000, time_budget_s: float = math.inf, learning_rate: float = 1e-3
 ) -> tuple[Stage, ...]:
     """The paper's shares where tokens are cheap: single latents first, then motion, then clips and
-    dialogues.
+    dialogues, other sizes among them.
 
     `steps` and `time_budget_s` are those of all stages together. A single latent with its speech
-    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local).
+    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local). The first
+    stages take half batches: early on, more steps teach more than better gradients.
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
+    wide, tall = replace(TOON_WIDE, share=0.05), replace(TOON_TALL, share=0.05)
+    half = replace(singles, batch_size=singles.batch_size // 2)
     plan = (
-        ("text", 0.25, (singles,)),
-        ("close-ups", 0.27, (singles,)),
-        ("medium close-ups", 0.13, (singles,)),
-        ("motion", 0.17, (replace(singles, share=0.5), replace(motion, share=0.5))),
+        ("text", 0.07, (half,)),
+        ("close-ups", 0.14, (half,)),
+        ("medium close-ups", 0.14, (singles,)),
+        ("motion", 0.3, (replace(singles, share=0.5), replace(motion, share=0.5))),
         (
             "clips",
-            0.18,
-            (replace(singles, share=0.4), replace(motion, share=0.3), replace(clips, share=0.3)),
+            0.35,
+            (
+                replace(singles, share=0.4),
+                replace(motion, share=0.25),
+                replace(clips, share=0.25),
+                wide,
+                tall,
+            ),
         ),
     )
     last = plan[-1][0]
+    sources = [*curriculum()[:-1], TOON_LAST_SHARES]
     return tuple(
         Stage(
             name,
@@ -139,7 +158,7 @@ def toon_stages(
             final_learning_rate=learning_rate / 20 if name == last else None,
             time_budget_s=time_budget_s * part,
         )
-        for (name, part, crops), shares in zip(plan, curriculum(), strict=True)
+        for (name, part, crops), shares in zip(plan, sources, strict=True)
     )
 
 
