@@ -110,12 +110,13 @@ def sample_sigma(
     return shift_sigma(torch.sigmoid(mean + std * torch.randn(shape, generator=generator)), shift)
 
 
-def guide(
-    null: Tensor, text: Tensor, full: Tensor, text_scale: float, speech_scale: float
-) -> Tensor:
-    """Classifier-free guidance on text and on speech separately.
+def guidance_weights(text_scale: float, speech_scale: float) -> tuple[float, float, float]:
+    """Classifier-free guidance on text and on speech separately, as weights of three velocities:
+    without conditions, with text alone, with text and speech.
 
-    null: velocity without text and speech; text: with text alone; full: with both.
-    Scales (1, 1) give `full`, (1, 0) give `text`, (0, 0) give `null`.
+    null + text_scale (text - null) + speech_scale (full - text)
+
+    Scales (1, 1) give the last alone, (1, 0) the one with text, (0, 0) the one without conditions;
+    with equal scales the one with text alone has no weight and need not be computed.
     """
-    return null + text_scale * (text - null) + speech_scale * (full - text)
+    return 1 - text_scale, text_scale - speech_scale, speech_scale

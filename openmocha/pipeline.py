@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import einsum, rearrange, repeat
 from torch import Tensor
 
 import openmocha
@@ -163,26 +163,18 @@ class MoChaPipeline:
         sampling: Sampling,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Euler steps from noise to latents, guided by text and speech separately (flow.guide)."""
+        """Euler steps from noise to latents, guided by text and speech separately
+        (flow.guidance_weights)."""
         steps = sampling.num_inference_steps
         sigmas = flow.sigma_schedule(steps, sampling.shift).to(self.device)
-        # the guidance conditions share one forward: nothing at all, text alone, text and speech
-        num = 2 if speech_tokens is None else 3
-        texts = [stack_text([no_text] + [text] * (num - 1))]
-        speeches = None
-        if speech_tokens is not None:
-            silent = torch.zeros_like(speech_tokens)  # zeros before the projector = no speech
-            speeches = torch.cat([silent, silent, speech_tokens])
-        latents = noise
+        weights, texts, speeches = guidance_batch(text, no_text, speech_tokens, sampling)
+        latents, num = noise, len(weights)
         for step in range(steps):
             sigma, next_sigma = sigmas[step], sigmas[step + 1]
             batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
             with self._autocast():
-                velocities = self.transformer(batch, sigma.expand(num), texts, speeches)
-            null, with_text, full = velocities.float()[[0, 1, num - 1]].split(1)
-            velocity = flow.guide(
-                null, with_text, full, sampling.text_guidance_scale, sampling.speech_guidance_scale
-            )
+                velocities = self.transformer(batch, sigma.expand(num), [texts], speeches)
+            velocity = einsum(weights, velocities.float(), "B, B C F h w -> C F h w")[None]
             latents = flow.euler_step(latents, velocity, sigma[None], next_sigma[None])
             if progress is not None:
                 progress(step + 1, steps)
@@ -365,6 +357,24 @@ def fit_speech(speech: media.Speech | None, num_frames: int) -> media.Speech | N
     fitted = np.zeros(num_samples, np.float32)
     fitted[: len(speech)] = speech[:num_samples]
     return fitted
+
+
+def guidance_batch(
+    text: TextTokens, no_text: TextTokens, speech_tokens: Tensor | None, sampling: Sampling
+) -> tuple[Tensor, TextTokens, Tensor | None]:
+    """The conditions of guidance that have a weight, as one batch: weights (B,), text, speech."""
+    spoken = speech_tokens is not None
+    weights = flow.guidance_weights(
+        sampling.text_guidance_scale, sampling.speech_guidance_scale if spoken else 0.0
+    )
+    conditions = ((no_text, False), (text, False), (text, True))
+    used = [(w, *c) for w, c in zip(weights, conditions, strict=True) if w != 0]
+    speeches = None
+    if speech_tokens is not None:
+        # zeros before the projector = no speech
+        speeches = torch.cat([speech_tokens * float(hears) for _, _, hears in used])
+    weight = torch.tensor([w for w, _, _ in used], device=text[0].device)
+    return weight, stack_text([words for _, words, _ in used]), speeches
 
 
 def stack_text(texts: Sequence[TextTokens]) -> TextTokens:

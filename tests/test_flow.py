@@ -4,7 +4,7 @@ import torch
 from openmocha.flow import (
     add_noise,
     euler_step,
-    guide,
+    guidance_weights,
     per_frame,
     preconditioning,
     predicted_latents,
@@ -118,10 +118,14 @@ def test_preconditioning_leaves_the_network_what_no_linear_guess_tells(sigma):
     assert float((rest * noisy).mean()) == pytest.approx(0, abs=0.01)
 
 
-def test_guidance_weights_text_and_speech_apart():
+def test_guidance_weighs_text_and_speech_apart():
+    assert guidance_weights(1, 1) == (0, 0, 1)
+    assert guidance_weights(1, 0) == (0, 1, 0)
+    assert guidance_weights(0, 0) == (1, 0, 0)
     null, text, full = torch.randn(3, 5).double()
-    torch.testing.assert_close(guide(null, text, full, 1, 1), full)
-    torch.testing.assert_close(guide(null, text, full, 1, 0), text)
-    torch.testing.assert_close(guide(null, text, full, 0, 0), null)
-    more_speech = guide(null, text, full, 4, 3) - guide(null, text, full, 4, 2)
-    torch.testing.assert_close(more_speech, full - text)
+    guided = [
+        weights[0] * null + weights[1] * text + weights[2] * full
+        for weights in (guidance_weights(4, 2), guidance_weights(4, 3), guidance_weights(5, 3))
+    ]
+    torch.testing.assert_close(guided[1] - guided[0], full - text)
+    torch.testing.assert_close(guided[2] - guided[1], text - null)

@@ -52,10 +52,12 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling):
     return x
 
 
-@pytest.mark.parametrize("with_speech", [True, False])
-def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech):
+@pytest.mark.parametrize(("with_speech", "scale"), [(True, 3.0), (True, 2.0), (False, 3.0)])
+def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, scale):
     tiny.to("cpu", torch.float32)
-    sampling = tiny.sampling.with_given(num_inference_steps=3, text_guidance_scale=2.0)
+    sampling = tiny.sampling.with_given(
+        num_inference_steps=3, text_guidance_scale=2.0, speech_guidance_scale=scale
+    )
     with torch.inference_mode():
         text, no_text = tiny.encode_text(PROMPT), tiny.encode_text("")
         speech = tiny.encode_speech(voice(), 24) if with_speech else None
