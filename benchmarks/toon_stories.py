@@ -2,6 +2,9 @@
 
     python -m benchmarks.toon_stories --model toon --count 200 --out runs/toon_stories
 
+Several processes share the work: each makes a part of the films (--part 1/2 --threads 1, and 2/2),
+then a run without --part judges them all.
+
 Stories of the test split (unseen seeds, sentences and voices) -> films by the model, kept in --out
 so that a second run goes on where the first stopped -> the judge -> a table, and
 benchmarks/results/toon_stories.json. The judge reads the true films too, and their reconstructions
@@ -36,17 +39,19 @@ def main() -> None:
     """Generate, judge, print and save."""
     options = parse_options()
     options.out.mkdir(parents=True, exist_ok=True)
-    judge = load_judge(options.judge)
     stories = [(i, SOURCES[i % len(SOURCES)]) for i in range(options.count)]
+    if options.part:
+        return generate_part(options, stories)
+    judge = load_judge(options.judge)
     settings = fit_envelope()
     rows: dict[str, list[dict[str, Any]]] = {"generated": [], "true": [], "reconstructed": []}
     pipeline = None
     for seed, source in stories:
         film = make_film(seed, source, split="test")
+        path = film_path(options.out, seed, source)
         rows["true"].append(judged_row(judge, film, film.frames, settings))
         if options.model is None:
             continue
-        path = options.out / f"{source.replace(' ', '_')}-{seed:05d}.npz"
         if not path.exists() or seed < options.reconstruct:
             pipeline = pipeline or load_pipeline(options.model)
         if not path.exists():
@@ -61,6 +66,25 @@ def main() -> None:
     finish(options, report, rows)
 
 
+def generate_part(options: argparse.Namespace, stories: list[tuple[int, str]]) -> None:
+    """Make every N-th film, from the K-th on, for --part K/N."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    first, step = map(int, options.part.split("/"))
+    pipeline = load_pipeline(options.model)
+    for seed, source in stories[first - 1 :: step]:
+        path = film_path(options.out, seed, source)
+        if not path.exists():
+            generate(pipeline, make_film(seed, source, split="test"), seed, options.steps, path)
+            print(path, flush=True)
+
+
+def film_path(folder: Path, seed: int, source: str) -> Path:
+    """Where a generated film is kept."""
+    return folder / f"{source.replace(' ', '_')}-{seed:05d}.npz"
+
+
 def parse_options() -> argparse.Namespace:
     """The command line; --model none measures the judge alone."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -69,6 +93,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
     parser.add_argument("--out", type=Path, default=Path("runs/toon_stories"))
     parser.add_argument("--judge", type=Path, default=JUDGE)
+    parser.add_argument("--part", help="K/N: only make part K of N of the films, judge nothing")
+    parser.add_argument("--threads", type=int, default=2, help="of each process with --part")
     parser.add_argument("--reconstruct", type=int, default=40, help="films put through the VAE")
     parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
     options = parser.parse_args()

@@ -1,0 +1,49 @@
+"""The picture of the README: a model's films of unseen stories above the true ones, not selected.
+
+    python -m benchmarks.contact_sheet runs/toon_stories --output docs/films.png
+
+Takes the films that benchmarks.toon_stories has kept: the first two close-ups and medium close-ups,
+the first medium shot and the first dialogue.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.toon_stories import film_path
+from openmocha.media import write_png
+from openmocha.toon.films import make_film
+
+STORIES = (
+    (0, "close-up"),
+    (1, "close-up"),
+    (6, "medium close-up"),
+    (7, "medium close-up"),
+    (11, "medium"),
+    (15, "dialogue"),
+)
+SHOWN = range(4, 128, 15)  # frames, from left to right
+
+
+def main() -> None:
+    """Read the kept films, draw the true ones, write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("films", type=Path, help="folder of benchmarks.toon_stories")
+    parser.add_argument("--output", type=Path, default=Path("docs/films.png"))
+    options = parser.parse_args()
+    rows = []
+    for seed, source in STORIES:
+        with np.load(film_path(options.films, seed, source)) as kept:
+            rows.append(kept["frames"])
+        rows.append(make_film(seed, source, split="test").frames)
+    write_png(options.output, np.concatenate([strip(frames) for frames in rows]))
+
+
+def strip(frames: np.ndarray) -> np.ndarray:
+    """Some frames of a film (T, H, W, 3) side by side."""
+    return np.concatenate([frames[t] for t in SHOWN], axis=1)
+
+
+if __name__ == "__main__":
+    main()
