@@ -209,7 +209,7 @@ def test_losses_are_those_of_tensorboard(straight):
     assert board == pytest.approx({row["step"]: row["loss"] for row in rows(straight)})
 
 
-def train_as_rank(rank: int, port: int, shards: Path, folder: Path) -> None:
+def train_as_rank(rank: int, port: int, shards: Path, folder: Path, shard_from: int) -> None:
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": "2",
@@ -217,16 +217,20 @@ def train_as_rank(rank: int, port: int, shards: Path, folder: Path) -> None:
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
-    train(tiny_transformer(), shards, folder, STAGES[:1], TrainConfig(log_every=1, autocast=False))
+    config = TrainConfig(log_every=1, autocast=False, shard_from=shard_from)
+    train(tiny_transformer(), shards, folder, STAGES[:1], config)
 
 
-def test_two_ranks_train_what_one_trains_and_one_goes_on_from_two(shards, tmp_path):
+@pytest.mark.parametrize("shard_from", [0, 10**9])
+def test_two_ranks_train_what_one_trains_and_one_goes_on_from_two(shards, tmp_path, shard_from):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
     children = [
-        context.Process(target=train_as_rank, args=(rank, port, shards, tmp_path / "two"))
+        context.Process(
+            target=train_as_rank, args=(rank, port, shards, tmp_path / "two", shard_from)
+        )
         for rank in (0, 1)
     ]
     for child in children:

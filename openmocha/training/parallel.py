@@ -1,7 +1,9 @@
 """Ranks: joining the process group, sharding a model over it, agreeing on a number.
 
 One process needs none of it: every function here is then free. With more (torchrun sets
-WORLD_SIZE), parameters, gradients and optimizer state are sharded by FSDP2:
+WORLD_SIZE), parameters, gradients and optimizer state of a large model are sharded by FSDP2; a
+small one is copied to every rank and its gradients are averaged. FSDP2 would compile each block
+anew, minutes each on a CPU, and save memory that a small model does not need:
 
     torchrun --nproc-per-node 2 -m openmocha.training.recipes train ...
 """
@@ -50,13 +52,29 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Shard parameters over all ranks (FSDP2): each of `model.blocks` alone, then the rest."""
-    if ranks.world > 1:
+def shard(model: nn.Module, ranks: Ranks, shard_from: int) -> nn.Module:
+    """Shard parameters over all ranks (FSDP2): each of `model.blocks` alone, then the rest.
+
+    A model of less than `shard_from` parameters stays whole, a copy on each rank.
+    """
+    large = sum(parameter.numel() for parameter in model.parameters()) >= shard_from
+    if ranks.world > 1 and large:
         for block in getattr(model, "blocks", ()):
             fully_shard(block)
         fully_shard(model)
     return model
+
+
+def average_gradients(model: nn.Module, ranks: Ranks) -> None:
+    """Replace the gradients of a model that is not sharded by their mean over ranks."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if ranks.world == 1 or any(isinstance(gradient, DTensor) for gradient in gradients):
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = torch.split(flat / ranks.world, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def mean_over_ranks(value: Tensor, ranks: Ranks) -> float:

@@ -3,12 +3,13 @@
     voices and films -> VAE -> speech encoder -> judge -> shards -> transformer in stages -> model
     folder
 
-    python -m openmocha.training.recipes toon runs/toon          # all of it; goes on where it
-    stopped python -m openmocha.training.recipes shards runs/toon        # or one step at a time
+    python -m openmocha.training.recipes toon runs/toon     # all of it; goes on where it stopped
+    python -m openmocha.training.recipes shards runs/toon   # or one step at a time
     python -m openmocha.training.recipes transformer runs/toon --minutes 75
+    torchrun --nproc-per-node 2 -m openmocha.training.recipes transformer runs/toon --threads 1
 
-Where other work shares the cores, --threads 1 (or OMP_WAIT_POLICY=passive) trains several times
-faster than threads that wait for each other by spinning.
+Cores are best used by one process each with --threads 1: threads of one process wait for each other
+by spinning, and where other work shares the cores that costs several times the training.
 
 A run's folder holds one folder per step and costs.json, which names the finished steps. Shards may
 still be written while the transformer trains: each stage draws from those that are there when it

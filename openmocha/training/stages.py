@@ -106,7 +106,7 @@ TOON_CLIPS = Crop(latent_frames=32, batch_size=2)
 TOON_WIDE = Crop(latent_frames=1, batch_size=64, height=96, width=160)
 TOON_TALL = Crop(latent_frames=1, batch_size=64, height=160, width=96)
 # The paper ends with 10% close-ups; a training of two hours still has lips to learn there.
-TOON_LAST_SHARES = {
+TOON_LAST_SHARES: dict[str, float] = {
     "close-up": 20,
     "medium close-up": 20,
     "medium": 20,

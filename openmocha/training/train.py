@@ -27,7 +27,14 @@ from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
 from openmocha.training.objective import Objective, corrupt, weighted_loss
-from openmocha.training.parallel import Ranks, agree, mean_over_ranks, process_group, shard
+from openmocha.training.parallel import (
+    Ranks,
+    agree,
+    average_gradients,
+    mean_over_ranks,
+    process_group,
+    shard,
+)
 from openmocha.training.samples import Batch, Batches, Dropout, Records, prefetch
 from openmocha.training.stages import Stage
 
@@ -50,6 +57,7 @@ class TrainConfig:
     preview_every_s: float = 900.0
     keep_checkpoints: int = 2
     autocast: bool = True  # bfloat16
+    shard_from: int = 50_000_000  # parameters; smaller models are copied to every rank
     compile: bool = False  # fuse each block (torch.compile); needs a C++ compiler
 
 
@@ -136,6 +144,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
         loss = weighted_loss(velocity.float(), corrupted.target, corrupted.weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(model, training.ranks)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         measures = finite({"loss": loss, "gradient_norm": norm}, training)
         rate = training.stage.learning_rate_at(
@@ -171,8 +180,8 @@ def start(
         for block in model.blocks:
             # One graph for all blocks and all lengths of captions and crops.
             block.compile(dynamic=True)
-    shard(model, ranks)
-    shard(ema, ranks)
+    shard(model, ranks, config.shard_from)
+    shard(ema, ranks, config.shard_from)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, betas=config.betas, weight_decay=config.weight_decay
     )
