@@ -253,6 +253,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 def export_toon(folder: Path, output: Path) -> None:
     """Step 6: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
     from openmocha.pipeline import MoChaPipeline
+    from openmocha.sampling import Sampling
 
     checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
     if not checkpoints:
@@ -261,8 +262,9 @@ def export_toon(folder: Path, output: Path) -> None:
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
-    pipeline = MoChaPipeline(transformer, *load_networks(folder))
-    pipeline.save_pretrained(output)
+    # Equal scales need two conditions a step instead of three.
+    sampling = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=3.0)
+    MoChaPipeline(transformer, *load_networks(folder), sampling).save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
