@@ -295,10 +295,11 @@ def test_shipped_judge_reads_mouths_of_close_ups() -> None:
     make_film = films().make_film  # type: ignore[attr-defined]
     judge = load_judge(WEIGHTS)
     guesses, truths = [], []
-    for seed in range(6):
-        start = 8 * seed
+    for seed in range(16):
+        start = 8 * (seed % 12)
         film = make_film(seed, "close-up", split="test", frames=range(start, start + 24))
         guesses.append(judge.read(film.frames).mouth[:, 0, 0])
         truths.append(film.truth.mouth[start : start + 24, 0])
     guess, truth = (torch.from_numpy(np.concatenate(part)) for part in (guesses, truths))
-    assert r_squared(guess, truth) >= 0.95
+    # The figure itself is benchmarks.toon_stories' to measure; this notices a judge gone wrong.
+    assert r_squared(guess, truth) >= 0.93
