@@ -127,6 +127,15 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     assert np.isfinite(judged.mouth).all()
 
 
+def test_training_begins_with_the_weights_that_are_given(tmp_path: Path, monkeypatch):
+    start = tiny_transformer()
+    torch.nn.init.normal_(start.output.weight)
+    start.save_pretrained(tmp_path / "start")
+    monkeypatch.setattr(recipes, "train", lambda model, *arguments: model)
+    model = recipes.train_toon_transformer(tmp_path, 1.0, start=tmp_path / "start")
+    assert torch.equal(model.output.weight, start.output.weight)
+
+
 def interrupted() -> None:
     raise KeyboardInterrupt
 

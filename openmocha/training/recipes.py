@@ -205,10 +205,17 @@ def train_toon_transformer(
     seed: int = 0,
     config: MoChaConfig | None = None,
     fuse: bool = True,
+    start: Path | None = None,
 ) -> nn.Module:
-    """Step 5: the transformer through all stages, in `minutes` or `steps`. Returns its EMA."""
+    """Step 5: the transformer through all stages, in `minutes` or `steps`. Returns its EMA.
+
+    `start` is the folder of a transformer whose weights to begin with.
+    """
     torch.manual_seed(seed)
-    model = MoChaTransformer3DModel(config or toon())
+    if start is None:
+        model = MoChaTransformer3DModel(config or toon())
+    else:
+        model = MoChaTransformer3DModel.from_pretrained(start)
     stages = toon_stages(
         steps=steps,
         time_budget_s=60 * minutes if math.isfinite(minutes) else math.inf,
@@ -279,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="transformer/ folder to train on from")
     parser.add_argument("--output", type=Path, help="model folder to export to")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -295,6 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 steps=given.steps,
                 learning_rate=given.learning_rate,
                 seed=given.seed,
+                start=given.start,
             )
         case "export":
             export_toon(given.folder, given.output or given.folder / "model")
