@@ -23,7 +23,7 @@ STORIES = (
     (11, "medium"),
     (15, "dialogue"),
 )
-SHOWN = range(4, 128, 15)  # frames, from left to right
+SHOWN = range(8, 128, 20)  # frames, from left to right
 
 
 def main() -> None:

@@ -219,6 +219,7 @@ def test_half_of_the_windows_cover_a_mouth() -> None:
     assert covered == pytest.approx(0.5 + 0.5 * by_chance, abs=0.04)
 
 
+@torch.no_grad()
 def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
     vae: VideoVAE,
 ) -> None:
@@ -234,6 +235,7 @@ def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
     torch.testing.assert_close(ratio, ratio.mean().expand(16), rtol=1e-3, atol=0)
 
 
+@torch.no_grad()
 def test_the_leash_costs_nothing_at_the_components_and_pulls_back_to_them(vae: VideoVAE) -> None:
     crop = moving_square(0, "train")
     batch = Batch(training.to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None]))
