@@ -301,7 +301,9 @@ import numpy as np, sys, time
 from openmocha import cli
 from openmocha.media import FilmWriter
 import signal
-signal.signal(signal.SIGTERM, cli._interrupt)
+# As the command line does; whoever runs tests in the background has SIGINT ignored.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, cli._interrupt)
 with FilmWriter(sys.argv[1], 96, 64) as film:
     print("writing", flush=True)
     while True:
