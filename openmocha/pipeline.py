@@ -16,7 +16,6 @@ import platform
 import secrets
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +33,7 @@ from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import PACKAGE, PACKAGE_SHA256, TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
+from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import Script, parse_prompt
 from openmocha.sampling import SETTINGS_FILE, Sampling
 
@@ -73,7 +73,7 @@ class MoChaPipeline:
         self.sampling = sampling
         self.name = name
         self.device = torch.device("cpu")
-        self.dtype = default_dtype(self.device)
+        self.dtype = matrix_dtype(self.device)
 
     def __call__(
         self,
@@ -172,7 +172,7 @@ class MoChaPipeline:
         for step in range(steps):
             sigma, next_sigma = sigmas[step], sigmas[step + 1]
             batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
-            with self._autocast():
+            with mixed_precision(self.device, self.dtype):
                 velocities = self.transformer(batch, sigma.expand(num), [texts], speeches)
             velocity = einsum(weights, velocities.float(), "B, B C F h w -> C F h w")[None]
             latents = flow.euler_step(latents, velocity, sigma[None], next_sigma[None])
@@ -182,16 +182,13 @@ class MoChaPipeline:
 
     def decode(self, latents: Tensor) -> media.Frames:
         """Latents (1, C, F, h, w) -> frames uint8 (T, H, W, 3)."""
-        with self._autocast():
+        with mixed_precision(self.device, self.dtype):
             video = self.vae.decode(latents)
         pixels = (video.float().clamp(-1, 1) + 1) * 127.5
         frames: media.Frames = (
             rearrange(pixels, "1 T c H W -> T H W c").round().to(torch.uint8).cpu().numpy()
         )
         return frames
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     # --- settings --------------------------------------------------------------------------------
 
@@ -275,7 +272,7 @@ class MoChaPipeline:
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
         """Move the networks to a device and choose what they multiply in."""
         self.device = usable_device(device)
-        self.dtype = dtype or default_dtype(self.device)
+        self.dtype = dtype or matrix_dtype(self.device)
         self.transformer.to(self.device)
         self.vae.to(self.device)
         return self
@@ -301,16 +298,6 @@ class MoChaPipeline:
         }
         store.write_json(folder / store.INDEX, index)
         store.write_checksums(folder)
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (GPU, CPU with AMX or AVX512-BF16), else
-    float32."""
-    if device.type != "cpu":
-        return torch.bfloat16
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, so they may go
-    fast = any(getattr(torch.cpu, check, lambda: False)() for check in checks)
-    return torch.bfloat16 if fast else torch.float32
 
 
 def usable_device(device: str | torch.device) -> torch.device:

@@ -81,13 +81,22 @@ def test_stacking_repeats_the_edges():
 
 
 def test_projector_sees_five_frames_to_either_side_and_no_more():
-    projector = SpeechProjector(layers=2, speech_width=3, stack=5, hidden=8, width=4)
+    projector = SpeechProjector(layers=2, speech_width=3, stack=5, hidden=8, width=4, norm=False)
     tokens = torch.randn(2, 30, 2, 3)
     moved = tokens.clone()
     moved[1, 12, 1] += 1
     changed = (projector(moved) != projector(tokens)).any(-1)
     assert changed[1].nonzero().flatten().tolist() == list(range(7, 18))
     assert not changed[0].any(), "samples do not mix"
+
+
+def test_projected_tokens_have_one_size_however_quiet_the_speech_tokens_are():
+    projector = SpeechProjector(layers=2, speech_width=3, stack=5, hidden=8, width=4, norm=True)
+    projected = projector(0.05 * torch.randn(2, 30, 2, 3))
+    torch.testing.assert_close(
+        projected.std(-1, correction=0), torch.ones(2, 30), atol=0.05, rtol=0
+    )
+    torch.testing.assert_close(projected.mean(-1), torch.zeros(2, 30), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("causal", [False, True])

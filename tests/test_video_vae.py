@@ -13,7 +13,7 @@ from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
 from openmocha.training import video_vae as training
 from openmocha.training.muon import Muon, orthogonalise
 from openmocha.training.principal import components, start_at_principal_components
-from openmocha.training.video_vae import Batch, Crop, VideoVAETraining
+from openmocha.training.video_vae import Batch, Crop, ReadableVAE, VideoVAETraining
 
 TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
 
@@ -197,19 +197,20 @@ def test_the_loss_counts_mouths_and_edges_as_it_says() -> None:
     mouth = torch.zeros(1, 12, 8, 8, dtype=torch.bool)
     mouth[..., :4, :] = True
     settings = VideoVAETraining(mouth_weight=5, edge_weight=1)
-    flat, measures = training.reconstruction_loss(film + 0.5, Batch(film, mouth), settings)
+    batch = Batch(film, mouth, torch.zeros(1, 12))
+    flat, measures = training.reconstruction_loss(film + 0.5, batch, settings)
     assert float(flat) == pytest.approx(0.5 * (5 + 1) / 2)  # no edges in a constant error
     assert measures["l1"] == pytest.approx(0.5)
     striped = film.clone()
     striped[..., ::2] = 0.5
-    loss, _ = training.reconstruction_loss(striped, Batch(film, mouth), settings)
+    loss, _ = training.reconstruction_loss(striped, batch, settings)
     assert float(loss) == pytest.approx(3 * 0.25 + 3 * 0.5)  # every pixel differs from the next
 
 
 def test_half_of_the_windows_cover_a_mouth() -> None:
     mouth = np.zeros((12, 96, 160), bool)
     mouth[:, 40:42, 150:152] = True
-    crop = Crop(np.zeros((12, 96, 160, 3), np.uint8), mouth)
+    crop = Crop(np.zeros((12, 96, 160, 3), np.uint8), mouth, np.zeros(12, np.float32))
     rng = np.random.default_rng(0)
     places = [training.place_window(crop, 32, rng) for _ in range(2000)]
     assert all(0 <= r.start <= 64 and 0 <= c.start <= 128 for r, c in places)
@@ -238,14 +239,33 @@ def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
 @torch.no_grad()
 def test_the_leash_costs_nothing_at_the_components_and_pulls_back_to_them(vae: VideoVAE) -> None:
     crop = moving_square(0, "train")
-    batch = Batch(training.to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None]))
+    video, mouth = training.to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None])
+    batch = Batch(video, mouth, torch.from_numpy(crop.opening[None]))
     settings, linear = VideoVAETraining(leash=1.0), copy.deepcopy(vae)
-    at_home, measures = training.joint_loss(vae, batch, settings, linear)
+    network = ReadableVAE(vae)
+    at_home, measures = training.joint_loss(network, batch, settings, linear)
     assert measures["distance"] == 0
     linear.latent_mean += linear.latent_scale  # every latent of `linear` is now one less
-    away, measures = training.joint_loss(vae, batch, settings, linear)
+    away, measures = training.joint_loss(network, batch, settings, linear)
     assert measures["distance"] == pytest.approx(1, abs=1e-3)
     assert float(away - at_home) == pytest.approx(1, abs=1e-3)
+
+
+def test_opening_is_read_in_the_cells_of_a_single_mouth_only() -> None:
+    latents = torch.zeros(2, 4, 3, 2, 2)
+    opening = torch.rand(2, 12)
+    mouth = torch.zeros(2, 12, 16, 16, dtype=torch.bool)
+    mouth[..., :8, 8:] = True
+    # The latent of the mouth's cell is the opening of its four frames; all others are far off.
+    latents[:, :, :, 1:] = latents[:, :, :, :, :1] = 9
+    latents[..., 0, 1] = opening.reshape(2, 3, 4).mT
+    batch = Batch(torch.zeros(2, 12, 3, 16, 16), mouth, opening)
+    assert float(training.reading_error(nn.Identity(), latents, batch)) == 0
+    latents[0, 0, 0, 0, 1] += 1  # one of 2 x 3 x 4 values read
+    wrong = float(training.reading_error(nn.Identity(), latents, batch))
+    assert wrong == pytest.approx(1 / 24 / training.OPENING_VARIANCE, rel=1e-4)
+    opening[0] = torch.nan  # two characters in sight: nothing to read
+    assert float(training.reading_error(nn.Identity(), latents, batch)) == 0
 
 
 def moving_square(seed: int, split: str) -> Crop:
@@ -258,12 +278,16 @@ def moving_square(seed: int, split: str) -> Crop:
     for t in range(12):
         mouth[t, y : y + 12, x + t : x + t + 12] = True
     frames[mouth] = 200 + rng.integers(50, size=3)
-    return Crop(frames, mouth)
+    return Crop(frames, mouth, rng.random(12, np.float32))
 
 
-def short_training(**changes: object) -> dict[str, object]:
+def short_training(joint_share: float = 0.4, **changes: object) -> dict[str, object]:
     settings = VideoVAETraining(
-        window_shares=((32, 1.0),), batch_groups=12, first_crops=2, pool_crops=4
+        window_shares=((32, 1.0),),
+        batch_groups=12,
+        first_crops=2,
+        pool_crops=4,
+        joint_share=joint_share,
     )
     return {"workers": 1, "draw": moving_square, "held_out": 1, "settings": settings} | {
         "encoder_crops": 4,
@@ -276,7 +300,8 @@ def test_training_leaves_a_model_and_goes_on_with_its_decoder_alone(tmp_path) ->
     training.train_video_vae(tmp_path / "a", time_budget_s=3, **short_training())
     first = load_file(tmp_path / "a" / "final" / "model.safetensors")
     start = tmp_path / "a" / "final"
-    training.train_video_vae(tmp_path / "b", time_budget_s=1.5, **short_training(start=start))
+    alone = short_training(joint_share=0.0, start=start)
+    training.train_video_vae(tmp_path / "b", time_budget_s=1.5, **alone)
     second = load_file(tmp_path / "b" / "final" / "model.safetensors")
     kept = {name for name in first if torch.equal(first[name], second[name])}
     latent_parts = {name for name in first if name.startswith(("encoder.", "latent_"))}

@@ -24,6 +24,7 @@ class MoChaConfig:
     speech_width: int
     speech_hidden: int = 512
     speech_stack: int = 5  # neighbours on either side in the projector
+    norm_speech: bool = False  # LayerNorm after the projector; the paper has the MLP alone
     speech_attention: SpeechMode | Literal["none"] = "window"
     window_left: int = 1
     window_right: int = 1
@@ -81,6 +82,8 @@ def toon() -> MoChaConfig:
         speech_layers=6,
         speech_width=128,
         speech_hidden=192,
+        norm_speech=True,
+        speech_attention="window+rope",
         embed_places=True,
         precondition=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).

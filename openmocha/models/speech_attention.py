@@ -89,13 +89,20 @@ def stack_neighbours(tokens: Tensor, reach: int) -> Tensor:
 
 
 class SpeechProjector(nn.Module):
-    """Two-layer MLP over all Wav2Vec2 layers of 2 `stack` + 1 neighbouring frames."""
+    """Two-layer MLP over all Wav2Vec2 layers of 2 `stack` + 1 neighbouring frames.
 
-    def __init__(self, layers: int, speech_width: int, stack: int, hidden: int, width: int) -> None:
+    With `norm`, a LayerNorm after it, as text streams have: without one, tokens of a small network
+    stay ten times smaller than text tokens, and what follows learns nothing from them.
+    """
+
+    def __init__(
+        self, layers: int, speech_width: int, stack: int, hidden: int, width: int, norm: bool
+    ) -> None:
         super().__init__()
         self.stack = stack
         self.hidden = nn.Linear((2 * stack + 1) * layers * speech_width, hidden)
         self.output = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
 
     def forward(self, speech_tokens: Tensor) -> Tensor:
         """(B, S, layers, speech_width) -> (B, S, D). No speech is zeros here."""
@@ -103,7 +110,8 @@ class SpeechProjector(nn.Module):
         if torch.is_autocast_enabled(tokens.device.type):
             # Before stacking, not by autocast after it: eleven times fewer numbers to convert.
             tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
-        out: Tensor = self.output(nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack))))
+        hidden = nnf.gelu(self.hidden(stack_neighbours(tokens, self.stack)))
+        out: Tensor = self.norm(self.output(hidden))
         return out
 
 

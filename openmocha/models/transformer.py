@@ -138,6 +138,7 @@ class MoChaTransformer3DModel(nn.Module):
                 config.speech_stack,
                 config.speech_hidden,
                 config.width,
+                config.norm_speech,
             )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output = nn.Linear(config.width, patch_width)
@@ -263,12 +264,14 @@ class MoChaTransformer3DModel(nn.Module):
     def from_text_to_video(
         cls, base: "MoChaTransformer3DModel", config: MoChaConfig
     ) -> "MoChaTransformer3DModel":
-        """Add speech to a text-to-video model (speech_attention "none"); its output stays the same.
+        """Add speech to a text-to-video model; its output without speech stays the same.
 
+        If the base has a way for speech already, that is left behind and learnt anew.
         Raises ValueError where config differs from the base in anything but speech.
         """
         model = cls(config)
-        result = model.load_state_dict(base.state_dict(), strict=False)
+        weights = {name: w for name, w in base.state_dict().items() if "speech" not in name}
+        result = model.load_state_dict(weights, strict=False)
         new = [name for name in result.missing_keys if "speech" not in name]
         if new or result.unexpected_keys:
             raise ValueError(f"the base model does not fit: {new + result.unexpected_keys}")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from openmocha.precision import mixed_precision
 from openmocha.toon.judge import FRAME_SIZE, Judge, longer_side
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
 
@@ -27,7 +28,7 @@ def scene_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     assert isinstance(model, Judge)
     frames = degrade(normalised(batch["frames"]))
     present = batch["mouth"].isfinite().all(-1)  # (B, P)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         read = model.look_around(frames)
     box = (read["found"].float() - batch["boxes"].float())[present].abs().mean()
     second = F.binary_cross_entropy_with_logits(read["second_person"], present[:, 1].float())
@@ -52,7 +53,7 @@ def finder_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float
     batch = one_person(batch)
     boxes = batch["boxes"].float()
     frames = degrade(normalised(batch["frames"]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         corrected = model(frames, displaced(boxes, FOUND_ERRORS))
     loss = ((corrected - boxes).abs() / longer_side(boxes)[..., None]).mean()
     return loss, {"box": loss.item()}
@@ -63,7 +64,7 @@ def person_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float
     batch = one_person(batch)
     boxes = batch["boxes"].float()
     frames = degrade(normalised(batch["frames"]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         read = model(frames, displaced(boxes, CORRECTED_ERRORS))
     attributes = attribute_losses(read, batch, tuple(PERSON_ATTRIBUTES))
     pose = (read["pose"].float() - batch["pose"].float()).square().mean()
@@ -76,7 +77,7 @@ def mouth_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     """Weighted squared errors of the mouth of one person per frame."""
     batch = one_person(batch)
     frames = degrade(normalised(batch["frames"]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         shapes = model(frames, displaced(batch["boxes"].float(), CORRECTED_ERRORS))
     errors = (shapes.float() - batch["mouth"].float()).square() * torch.tensor(MOUTH_WEIGHTS)
     loss = (errors.sum(-1) * legibility(batch["boxes"])).mean()

@@ -15,6 +15,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from openmocha.precision import matrix_dtype
+
 UPDATE_RMS = 0.2  # of AdamW, measured by Liu et al.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -76,10 +78,10 @@ def _vector_update(gradient: Tensor, state: dict[str, Tensor], group: dict[str, 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Push all singular values of a matrix towards 1 (0.7 to 1.2 after five steps).
 
-    The quintic Newton-Schulz iteration of Muon, in bfloat16.
+    The quintic Newton-Schulz iteration of Muon, in bfloat16 where that is fast.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x = matrix.to(matrix_dtype(matrix.device))
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)

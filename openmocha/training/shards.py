@@ -23,6 +23,8 @@ from einops import rearrange
 from safetensors.numpy import load, save
 from torch import Tensor
 
+from openmocha.precision import mixed_precision
+
 
 @dataclass(frozen=True)
 class TrainingClip:
@@ -87,7 +89,7 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
 def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:
     """Pixels uint8 (K, 4 F, H, W, 3) -> latents float16 (K, C, F, h, w)."""
     video = rearrange(torch.from_numpy(crops), "K T H W c -> K T c H W").float() / 127.5 - 1
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         latents = vae.encode(video)
     return latents.float().numpy().astype(np.float16)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from openmocha.models.speech_encoder import SAMPLE_RATE_HZ, SpeechEncoder, toon_config
+from openmocha.precision import mixed_precision
 from openmocha.toon.mouths import MOUTH, SYMBOLS
 from openmocha.training.fit import FitConfig, fit
 from openmocha.training.speech_scenes import (
@@ -99,7 +100,7 @@ def losses(predicted: dict[str, Tensor], batch: LabelledSpeech) -> dict[str, Ten
 
 def loss_function(model: nn.Module, batch: LabelledSpeech) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum over heads; the middle layer counts a third."""
-    with torch.autocast(batch.speech.device.type, torch.bfloat16):
+    with mixed_precision(batch.speech.device):
         middle, last = model(batch.speech)
     parts = losses(last, batch)
     helper = losses(middle, batch)
@@ -149,7 +150,7 @@ def evaluate(model: nn.Module, sets: dict[str, LabelledSpeech]) -> dict[str, flo
     """r of each mouth parameter and accuracies on unseen voices, clean and augmented."""
     report = {}
     for name, batch in sets.items():
-        with torch.autocast(batch.speech.device.type, torch.bfloat16):
+        with mixed_precision(batch.speech.device):
             predicted = model(batch.speech)[-1]
         for i, parameter in enumerate(MOUTH):
             truth = batch.mouth[..., i]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from openmocha.models.config import MoChaConfig
 from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.precision import mixed_precision
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
 from openmocha.training.objective import Objective, corrupt, weighted_loss
@@ -56,7 +57,7 @@ class TrainConfig:
     checkpoint_every_s: float = 300.0
     preview_every_s: float = 900.0
     keep_checkpoints: int = 2
-    autocast: bool = True  # bfloat16
+    autocast: bool = True  # bfloat16 where the hardware has it
     shard_from: int = 50_000_000  # parameters; smaller models are copied to every rank
     compile: bool = False  # fuse each block (torch.compile); needs a C++ compiler
 
@@ -137,7 +138,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
         waited_s = time.monotonic() - ready_s
         batch = to_device(batch, device)
         corrupted = corrupt(batch, config.objective)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
+        with mixed_precision(device, None if config.autocast else torch.float32):
             velocity = model(
                 corrupted.noisy, corrupted.sigma, batch.text, batch.speech, batch.speech_windows
             )

@@ -5,7 +5,9 @@
 
 The encoder starts at principal components (principal.py) and learns with the decoder, on a leash:
 its latents may not go far from those components, so that they stay smooth over space and easy to
-generate. Then it is frozen, and the decoder learns on from latents with a little noise.
+generate. Meanwhile a linear map reads from the latents of a mouth how far it is open in each of the
+four frames: what speech decides then lies in plain directions of the latents, where a transformer
+finds it. Then the encoder is frozen, and the decoder learns on from latents with a little noise.
 
     python -m openmocha.training.video_vae runs/video_vae --minutes 30
 """
@@ -18,7 +20,7 @@ import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openmocha.models.video_vae import VideoVAE
-from openmocha.training.fit import FitConfig, LossFunction, fit
+from openmocha.precision import matrix_dtype, mixed_precision
+from openmocha.training.fit import Evaluation, FitConfig, LossFunction, fit
 from openmocha.training.muon import Muon
 from openmocha.training.principal import start_at_principal_components
 
@@ -44,32 +47,49 @@ SOURCE_SHARES = {
 SIZES = {(128, 128): 0.8, (160, 96): 0.1, (96, 160): 0.1}  # (width, height)
 CROP_FRAMES = 12  # three groups, so that the middle one has both neighbours
 FILM_FRAMES = 128
+OPENING_VARIANCE = 0.05  # of mouths in films, about
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Twelve frames of a film: uint8 (12, H, W, 3), and a mask (12, H, W) of its mouths."""
+    """Twelve frames of a film: uint8 (12, H, W, 3), and a mask (12, H, W) of its mouths.
+
+    opening: (12,) in 0..1, how far the mouth is open; NaN where more than one character is seen.
+    """
 
     frames: NDArray[np.uint8]
     mouth: NDArray[np.bool_]
+    opening: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of crops: video (B, 12, 3, H, W) in [-1, 1] and mouth mask (B, 12, H, W)."""
+    """Windows of crops: video (B, 12, 3, H, W) in [-1, 1], and what a Crop says of each."""
 
     video: Tensor
-    mouth: Tensor
+    mouth: Tensor  # (B, 12, H, W)
+    opening: Tensor  # (B, 12)
+
+
+class ReadableVAE(nn.Module):
+    """A VideoVAE in training, with the linear map that reads opening (r,) from a cell's latent."""
+
+    def __init__(self, vae: VideoVAE) -> None:
+        super().__init__()
+        self.vae = vae
+        self.read = nn.Linear(vae.config.latent_channels, vae.config.frames_per_latent)
+        nn.init.zeros_(self.read.weight)
 
 
 @dataclass(frozen=True)
 class VideoVAETraining:
     """What the loss weighs and what a batch holds."""
 
-    mouth_weight: float = 6.0
+    mouth_weight: float = 10.0
     edge_weight: float = 1.0
     joint_share: float = 0.4  # of the time in which the encoder learns too
-    leash: float = 0.02  # weight of the encoder's distance to principal components
+    leash: float = 0.02  # weight of the encoder's distance to where it started
+    read_weight: float = 0.1  # of the error of opening read from latents, in deviations
     max_noise: float = 0.1  # of the mean deviation of a latent, while the decoder learns alone
     window_shares: tuple[tuple[int, float], ...] = ((64, 0.6), (96, 0.3), (128, 0.1))
     batch_groups: int = 24  # of 64x64 pixels; larger windows come in smaller batches
@@ -91,7 +111,10 @@ def draw_crop(seed: int, split: str) -> Crop:
     frames = range(start, start + CROP_FRAMES)
     film = make_film(seed, str(source), split=split, width=width, height=height, frames=frames)
     boxes = film.truth.mouth_boxes[frames.start : frames.stop]
-    return Crop(film.frames, mouth_mask(boxes, height, width))
+    opening = film.truth.mouth[frames.start : frames.stop, 0].copy()
+    if boxes.shape[1] != 1:
+        opening[:] = np.nan
+    return Crop(film.frames, mouth_mask(boxes, height, width), opening)
 
 
 def mouth_mask(
@@ -182,6 +205,7 @@ def make_batch(pool: Sequence[Crop], settings: VideoVAETraining, rng: np.random.
     count = max(1, settings.batch_groups * 64 * 64 * 4 // (CROP_FRAMES * size * size))
     videos: list[NDArray[np.uint8]] = []
     masks: list[NDArray[np.bool_]] = []
+    openings: list[NDArray[np.float32]] = []
     while len(videos) < count:
         crop = pool[int(rng.integers(len(pool)))]
         if min(crop.mouth.shape[1:]) < size:
@@ -190,7 +214,9 @@ def make_batch(pool: Sequence[Crop], settings: VideoVAETraining, rng: np.random.
         turn = slice(None, None, int(rng.choice((-1, 1))))
         videos.append(crop.frames[:, rows, columns][:, :, turn])
         masks.append(crop.mouth[:, rows, columns][:, :, turn])
-    return Batch(to_video(np.stack(videos)), torch.from_numpy(np.stack(masks)))
+        openings.append(crop.opening)
+    mouth, opening = (torch.from_numpy(np.stack(part)) for part in (masks, openings))
+    return Batch(to_video(np.stack(videos)), mouth, opening)
 
 
 def place_window(crop: Crop, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -219,7 +245,7 @@ def reconstruction_loss(
     Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W).
     """
     # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
-    error = (prediction - batch.video).bfloat16()
+    error = (prediction - batch.video).to(matrix_dtype())
     weight = 1 + (settings.mouth_weight - 1) * batch.mouth[:, :, None].to(error.dtype)
     magnitude = error.abs()
     pixels = (weight * magnitude).mean(dtype=torch.float32)
@@ -240,18 +266,37 @@ def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
 
 
 def joint_loss(
-    vae: nn.Module, batch: Batch, settings: VideoVAETraining, linear: VideoVAE
+    network: nn.Module, batch: Batch, settings: VideoVAETraining, origin: VideoVAE
 ) -> tuple[Tensor, dict[str, float]]:
-    """How well films come back, and how far their latents have gone from `linear`'s."""
-    assert isinstance(vae, VideoVAE)
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = vae.encode(batch.video)
+    """How well films come back, how far their latents have gone from `origin`'s, and how well the
+    opening of mouths is read from them."""
+    assert isinstance(network, ReadableVAE)
+    with mixed_precision():
+        latents = network.vae.encode(batch.video)
         with torch.no_grad():
-            components = linear.encode(batch.video)
-        prediction = vae.decode_raw(latents)
+            original = origin.encode(batch.video)
+        prediction = network.vae.decode_raw(latents)
     loss, measures = reconstruction_loss(prediction, batch, settings)
-    distance = (latents - components).square().mean()
-    return loss + settings.leash * distance, measures | {"distance": float(distance.detach())}
+    distance = (latents - original).square().mean()
+    misread = reading_error(network.read, latents, batch)
+    measures |= {"distance": float(distance.detach()), "misread": float(misread.detach())}
+    return loss + settings.leash * distance + settings.read_weight * misread, measures
+
+
+def reading_error(read: nn.Module, latents: Tensor, batch: Batch) -> Tensor:
+    """Squared error of opening read from latents (B, C, F, h, w), over the opening's variance.
+
+    Cells count by how much of them is mouth; 0 where no single character's mouth is in sight.
+    """
+    frames = latents.shape[2]
+    cells = reduce(
+        batch.mouth.float(), "b (f r) (h i) (w j) -> b f h w", "mean", f=frames, i=8, j=8
+    )
+    opening = rearrange(batch.opening, "b (f r) -> b f 1 1 r", f=frames)
+    cells = cells * opening[..., 0].isfinite()
+    opening = opening.nan_to_num()
+    error = (read(rearrange(latents, "b c f h w -> b f h w c")) - opening).square().mean(-1)
+    return (cells * error).sum() / (OPENING_VARIANCE * cells.sum()).clamp(min=1e-3)
 
 
 def decoder_loss(
@@ -259,7 +304,7 @@ def decoder_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """How well films come back from latents that a little noise was added to."""
     assert isinstance(vae, VideoVAE)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         with torch.no_grad():
             latents = rearrange(vae.encode(batch.video), "b c f h w -> (b f) c h w")
         latents = add_latent_noise(latents, settings.max_noise)
@@ -313,6 +358,20 @@ def evaluate(vae: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
     return {"psnr": float(np.mean(whole)), "mouth_psnr": float(np.nanmean(mouths))}
 
 
+@torch.no_grad()
+def evaluate_reading(network: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
+    """As evaluate, and the error of opening read from latents over the opening's variance."""
+    assert isinstance(network, ReadableVAE)
+    misread = []
+    for crop in crops:
+        if np.isfinite(crop.opening).all() and crop.mouth.any():
+            mouth, opening = (torch.from_numpy(x[None]) for x in (crop.mouth, crop.opening))
+            batch = Batch(to_video(crop.frames[None]), mouth, opening)
+            latents = network.vae.encode(batch.video)
+            misread.append(float(reading_error(network.read, latents, batch)))
+    return evaluate(network.vae, crops) | {"misread": float(np.mean(misread))}
+
+
 def train_video_vae(
     folder: Path,
     *,
@@ -328,7 +387,8 @@ def train_video_vae(
     """Train a VideoVAE and leave it in `folder`/final, weights in bfloat16.
 
     Args:
-        start: folder of a VideoVAE whose decoder to train on; its latents stay. None starts anew.
+        settings: with a joint_share of 0 the encoder, and with it all latents, stay as they are.
+        start: folder of a VideoVAE to train on, on a leash to its own latents. None starts anew.
         draw: gives the crop of a seed and a split ("train" or "test").
         held_out: crops of test films to measure on.
         encoder_crops: crops of training films whose principal components the encoder starts from.
@@ -339,16 +399,22 @@ def train_video_vae(
     with closing(drawn_batches(settings, draw, seed, workers)) as batches:
         if start is None:
             vae = make_vae([draw(seed + number, "train") for number in range(encoder_crops)])
-            loss = partial(joint_loss, settings=settings, linear=copy.deepcopy(vae))
-            joint_s = settings.joint_share * time_budget_s
-            vae = _fit(vae, batches, loss, folder / "joint", joint_s, tests)
-            vae = _round_encoder(vae)
-            time_budget_s -= joint_s
         else:
             vae = VideoVAE.from_pretrained(start)
+        joint_s = settings.joint_share * time_budget_s
+        if joint_s > 0:
+            loss = partial(joint_loss, settings=settings, origin=copy.deepcopy(vae))
+            measure = partial(evaluate_reading, crops=tests)
+            network = _fit(ReadableVAE(vae), batches, loss, folder / "joint", joint_s, measure)
+            assert isinstance(network, ReadableVAE)
+            vae = _round_encoder(network.vae)
         vae.requires_grad_(True).encoder.requires_grad_(False)
         loss = partial(decoder_loss, settings=settings)
-        vae = _fit(vae, batches, loss, folder / "decoder", time_budget_s, tests)
+        decoder_s = time_budget_s - joint_s
+        vae = _fit(
+            vae, batches, loss, folder / "decoder", decoder_s, partial(evaluate, crops=tests)
+        )
+    assert isinstance(vae, VideoVAE)
     vae.save_pretrained(folder / "final", torch.bfloat16)
     return vae
 
@@ -369,25 +435,24 @@ def _round_encoder(vae: VideoVAE) -> VideoVAE:
 
 
 def _fit(
-    vae: VideoVAE,
+    network: nn.Module,
     batches: Iterator[Batch],
     loss: LossFunction,
     folder: Path,
     time_budget_s: float,
-    tests: Sequence[Crop],
-) -> VideoVAE:
-    fitted = fit(
-        vae,
+    measure: Evaluation,
+) -> nn.Module:
+    config = FitConfig(time_budget_s=time_budget_s, learning_rate=2e-3, evaluate_every_s=120)
+    # Muon learns more in a step than AdamW does, which counts where minutes are few.
+    return fit(
+        network,
         batches,
         loss,
         folder,
-        FitConfig(time_budget_s=time_budget_s, learning_rate=2e-3, evaluate_every_s=120),
-        lambda network: evaluate(network, tests),
-        # Learns more in a step than AdamW does, which counts where minutes are few.
+        config,
+        measure,
         lambda parameters, config: Muon(parameters, lr=config.learning_rate),
     )
-    assert isinstance(fitted, VideoVAE)
-    return fitted
 
 
 def main() -> None:
@@ -397,14 +462,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="train on the decoder of this VideoVAE")
+    parser.add_argument("--start", type=Path, help="train on this VideoVAE")
+    parser.add_argument("--joint-share", type=float, help="0: its encoder stays as it is")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    settings = VideoVAETraining()
+    if options.joint_share is not None:
+        settings = replace(settings, joint_share=options.joint_share)
     train_video_vae(
         options.folder,
         time_budget_s=60 * options.minutes,
         seed=options.seed,
         workers=options.workers,
+        settings=settings,
         start=options.start,
     )
 
