@@ -33,6 +33,15 @@ class Ranks:
         return self.rank == 0
 
 
+def local_device() -> torch.device:
+    """The accelerator of this process (torchrun's LOCAL_RANK), or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Ranks]:
     """Join the group that torchrun describes; without one, or in one already, say where we are."""

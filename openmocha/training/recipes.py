@@ -37,6 +37,7 @@ from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
+from openmocha.training.parallel import local_device
 from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, train
@@ -111,7 +112,12 @@ def train_vae(folder: Path, budget: ToonBudget, seed: int) -> None:
     """Step 1, the video VAE, on films drawn meanwhile."""
     from openmocha.training.video_vae import train_video_vae
 
-    train_video_vae(folder / "video_vae", time_budget_s=60 * budget.video_vae, seed=seed)
+    train_video_vae(
+        folder / "video_vae",
+        time_budget_s=60 * budget.video_vae,
+        seed=seed,
+        device=local_device(),
+    )
 
 
 def train_speech(folder: Path, budget: ToonBudget, seed: int) -> None:
@@ -132,12 +138,11 @@ def train_toon_judge(folder: Path, budget: ToonBudget, seed: int) -> None:
 
 def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> None:
     """Step 4: draw films and compute their latents, speech tokens and text tokens, once."""
-    from openmocha.models.text_encoder import TextEncoder
     from openmocha.training.toon_clips import toon_plan, write_plan
 
     shards = folder / "shards"
     bind_to_encoders(shards, encoder_fingerprints(folder))
-    write_empty_prompt(shards, TextEncoder.from_pretrained())
+    write_empty_prompt(shards, load_networks(folder)[2])
     plan, started_s, num_films = toon_plan(scale), time.monotonic(), 0
     for done in write_plan(shards, plan, partial(load_encoders, folder), workers):
         num_films += done.num_films
@@ -146,15 +151,17 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
 
 
 def load_networks(folder: Path) -> "tuple[VideoVAE, SpeechEncoder, TextEncoder]":
-    """The frozen networks of a run: its VAE and speech encoder, and the packaged text encoder."""
+    """The frozen networks of a run: its VAE and speech encoder, and the text encoder, which is the
+    packaged one unless the run has its own (offline.py)."""
     from openmocha.models.speech_encoder import SpeechEncoder
-    from openmocha.models.text_encoder import TextEncoder
+    from openmocha.models.text_encoder import PACKAGE, TextEncoder
     from openmocha.models.video_vae import VideoVAE
 
+    own = folder / "text_encoder"
     return (
         VideoVAE.from_pretrained(folder / "video_vae" / "final").eval(),
         SpeechEncoder.from_pretrained(folder / "speech_encoder" / "final"),
-        TextEncoder.from_pretrained(),
+        TextEncoder.from_pretrained(own if own.exists() else PACKAGE),
     )
 
 
@@ -202,6 +209,7 @@ def train_toon_transformer(
     *,
     steps: int = 1_000_000,
     learning_rate: float = 1e-3,
+    batch_scale: int = 1,
     seed: int = 0,
     config: MoChaConfig | None = None,
     fuse: bool = True,
@@ -220,15 +228,32 @@ def train_toon_transformer(
         steps=steps,
         time_budget_s=60 * minutes if math.isfinite(minutes) else math.inf,
         learning_rate=learning_rate,
+        batch_scale=batch_scale,
     )
     return train(
-        model,
+        model.to(local_device()),
         folder / "shards",
         folder / "transformer",
         stages,
         toon_config(seed, fuse),
         partial(preview_films, folder),
     )
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """That of a run's transformer. Raises ValueError where there is none."""
+    checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
+    if not checkpoints:
+        raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
+    return checkpoints[-1]
+
+
+def write_weights(folder: Path, output: Path) -> None:
+    """`output`/ema and `output`/model in bfloat16: small enough to carry to where training goes on
+    (--start), with a new optimizer."""
+    newest = newest_checkpoint(folder)
+    export_model(newest, output / "ema", weights="ema")
+    export_model(newest, output / "model", weights="model")
 
 
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
@@ -245,7 +270,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
     from openmocha.toon.films import make_film
 
     assert isinstance(model, MoChaTransformer3DModel)
-    pipeline = MoChaPipeline(model, *load_networks(folder))
+    pipeline = MoChaPipeline(model, *load_networks(folder)).to(next(model.parameters()).device)
     rows = []
     for source, seed in PREVIEWS:
         frames = range(56, 72)
@@ -262,10 +287,7 @@ def export_toon(folder: Path, output: Path) -> None:
     from openmocha.pipeline import MoChaPipeline
     from openmocha.sampling import Sampling
 
-    checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
-    if not checkpoints:
-        raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
-    export_model(checkpoints[-1], output / "transformer", torch.float32)
+    export_model(newest_checkpoint(folder), output / "transformer", torch.float32)
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
@@ -277,13 +299,14 @@ def export_toon(folder: Path, output: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
     parser = argparse.ArgumentParser(description="Train the embedded model, or one step of it.")
-    parser.add_argument("step", choices=("toon", "shards", "transformer", "export"))
+    parser.add_argument("step", choices=("toon", "shards", "transformer", "weights", "export"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")
     parser.add_argument("--workers", type=int, help="processes that write shards")
     parser.add_argument("--minutes", type=float, default=ToonBudget().transformer)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--batch-scale", type=int, default=1, help="of all batches; 16 on a GPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="transformer/ folder to train on from")
@@ -302,9 +325,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 given.minutes,
                 steps=given.steps,
                 learning_rate=given.learning_rate,
+                batch_scale=given.batch_scale,
                 seed=given.seed,
                 start=given.start,
             )
+        case "weights":
+            write_weights(given.folder, given.output or given.folder / "weights")
         case "export":
             export_toon(given.folder, given.output or given.folder / "model")
 

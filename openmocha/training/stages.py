@@ -116,14 +116,19 @@ TOON_LAST_SHARES: dict[str, float] = {
 
 
 def toon_stages(
-    *, steps: int = 10_000, time_budget_s: float = math.inf, learning_rate: float = 1e-3
+    *,
+    steps: int = 10_000,
+    time_budget_s: float = math.inf,
+    learning_rate: float = 1e-3,
+    batch_scale: int = 1,
 ) -> tuple[Stage, ...]:
     """The paper's shares where tokens are cheap: single latents first, then motion, then clips and
     dialogues, other sizes among them.
 
     `steps` and `time_budget_s` are those of all stages together. A single latent with its speech
     window costs 1/60 of a clip and holds all that lip-sync needs (the window is local). The first
-    stages take half batches: early on, more steps teach more than better gradients.
+    stages take half batches: early on, more steps teach more than better gradients. `batch_scale`
+    multiplies all batches; a GPU needs 16 or more to be busy.
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
     wide, tall = replace(TOON_WIDE, share=0.05), replace(TOON_TALL, share=0.05)
@@ -152,7 +157,7 @@ def toon_stages(
             name,
             max(1, round(steps * part)),
             shares,
-            crops,
+            tuple(replace(crop, batch_size=batch_scale * crop.batch_size) for crop in crops),
             learning_rate,
             warmup_steps=100 if name == "text" else 0,
             final_learning_rate=learning_rate / 20 if name == last else None,

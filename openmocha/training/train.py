@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -344,14 +344,20 @@ def open_log(
         yield log
 
 
-def export_model(newest: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write the moving average of a checkpoint as a model folder's `transformer/`.
+def export_model(
+    newest: Path,
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    weights: Literal["ema", "model"] = "ema",
+) -> None:
+    """Write the moving average of a checkpoint (or its raw weights) as a model folder's
+    `transformer/`.
 
     Raises ValueError where the checkpoint is damaged.
     """
     checkpoint.verify(newest)
     config = dict(checkpoint.load_state(newest)["model"])
     model = MoChaTransformer3DModel(MoChaConfig.from_dict(config))
-    tensors = {f"ema.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"{weights}.{name}": tensor for name, tensor in model.state_dict().items()}
     checkpoint.load_tensors(newest, tensors, Ranks())
     model.save_pretrained(folder, dtype)

@@ -20,7 +20,7 @@ import os
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class Batch:
     video: Tensor
     mouth: Tensor  # (B, 12, H, W)
     opening: Tensor  # (B, 12)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on `device`."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 class ReadableVAE(nn.Module):
@@ -245,7 +249,7 @@ def reconstruction_loss(
     Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W).
     """
     # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
-    error = (prediction - batch.video).to(matrix_dtype())
+    error = (prediction - batch.video).to(matrix_dtype(prediction.device))
     weight = 1 + (settings.mouth_weight - 1) * batch.mouth[:, :, None].to(error.dtype)
     magnitude = error.abs()
     pixels = (weight * magnitude).mean(dtype=torch.float32)
@@ -261,7 +265,7 @@ def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
     It takes the place of the KL term: what the decoder must not rely on is fine detail of the
     latents, and their scale is already fixed by normalisation.
     """
-    deviation = max_noise * torch.rand(latents.shape[0], 1, 1, 1)
+    deviation = max_noise * torch.rand(latents.shape[0], 1, 1, 1, device=latents.device)
     return latents + deviation * torch.randn_like(latents)
 
 
@@ -271,7 +275,7 @@ def joint_loss(
     """How well films come back, how far their latents have gone from `origin`'s, and how well the
     opening of mouths is read from them."""
     assert isinstance(network, ReadableVAE)
-    with mixed_precision():
+    with mixed_precision(batch.video.device):
         latents = network.vae.encode(batch.video)
         with torch.no_grad():
             original = origin.encode(batch.video)
@@ -296,7 +300,8 @@ def reading_error(read: nn.Module, latents: Tensor, batch: Batch) -> Tensor:
     cells = cells * opening[..., 0].isfinite()
     opening = opening.nan_to_num()
     error = (read(rearrange(latents, "b c f h w -> b f h w c")) - opening).square().mean(-1)
-    return (cells * error).sum() / (OPENING_VARIANCE * cells.sum()).clamp(min=1e-3)
+    relative: Tensor = (cells * error).sum() / (OPENING_VARIANCE * cells.sum()).clamp(min=1e-3)
+    return relative
 
 
 def decoder_loss(
@@ -304,7 +309,7 @@ def decoder_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """How well films come back from latents that a little noise was added to."""
     assert isinstance(vae, VideoVAE)
-    with mixed_precision():
+    with mixed_precision(batch.video.device):
         with torch.no_grad():
             latents = rearrange(vae.encode(batch.video), "b c f h w -> (b f) c h w")
         latents = add_latent_noise(latents, settings.max_noise)
@@ -349,10 +354,10 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> floa
 def evaluate(vae: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
     """PSNR of whole frames and of mouths, the mean over crops."""
     assert isinstance(vae, VideoVAE)
-    whole, mouths = [], []
+    device, whole, mouths = vae.latent_mean.device, [], []
     for crop in crops:
         video = to_video(crop.frames[None])
-        decoded = vae.decode(vae.encode(video))
+        decoded = vae.decode(vae.encode(video.to(device))).cpu()
         whole.append(psnr(decoded, video))
         mouths.append(psnr(decoded, video, torch.from_numpy(crop.mouth)[None]))
     return {"psnr": float(np.mean(whole)), "mouth_psnr": float(np.nanmean(mouths))}
@@ -362,11 +367,11 @@ def evaluate(vae: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
 def evaluate_reading(network: nn.Module, crops: Sequence[Crop]) -> dict[str, float]:
     """As evaluate, and the error of opening read from latents over the opening's variance."""
     assert isinstance(network, ReadableVAE)
-    misread = []
+    device, misread = network.vae.latent_mean.device, []
     for crop in crops:
         if np.isfinite(crop.opening).all() and crop.mouth.any():
             mouth, opening = (torch.from_numpy(x[None]) for x in (crop.mouth, crop.opening))
-            batch = Batch(to_video(crop.frames[None]), mouth, opening)
+            batch = Batch(to_video(crop.frames[None]), mouth, opening).to(device)
             latents = network.vae.encode(batch.video)
             misread.append(float(reading_error(network.read, latents, batch)))
     return evaluate(network.vae, crops) | {"misread": float(np.mean(misread))}
@@ -380,6 +385,7 @@ def train_video_vae(
     workers: int = 1,
     settings: VideoVAETraining | None = None,
     start: Path | None = None,
+    device: torch.device | str = "cpu",
     draw: DrawCrop = draw_crop,
     held_out: int = 32,
     encoder_crops: int = 320,
@@ -389,6 +395,7 @@ def train_video_vae(
     Args:
         settings: with a joint_share of 0 the encoder, and with it all latents, stay as they are.
         start: folder of a VideoVAE to train on, on a leash to its own latents. None starts anew.
+        device: where it trains; the VAE that is returned is there, too.
         draw: gives the crop of a seed and a split ("train" or "test").
         held_out: crops of test films to measure on.
         encoder_crops: crops of training films whose principal components the encoder starts from.
@@ -396,27 +403,29 @@ def train_video_vae(
     settings = settings or VideoVAETraining()
     torch.manual_seed(seed)
     tests = [draw(number, "test") for number in range(held_out)]
-    with closing(drawn_batches(settings, draw, seed, workers)) as batches:
+    with closing(drawn_batches(settings, draw, seed, workers)) as drawn:
+        batches = (batch.to(torch.device(device)) for batch in drawn)
         if start is None:
             vae = make_vae([draw(seed + number, "train") for number in range(encoder_crops)])
         else:
             vae = VideoVAE.from_pretrained(start)
+        vae = vae.to(device)
         joint_s = settings.joint_share * time_budget_s
         if joint_s > 0:
             loss = partial(joint_loss, settings=settings, origin=copy.deepcopy(vae))
             measure = partial(evaluate_reading, crops=tests)
-            network = _fit(ReadableVAE(vae), batches, loss, folder / "joint", joint_s, measure)
+            readable = ReadableVAE(vae).to(device)
+            network = _fit(readable, batches, loss, folder / "joint", joint_s, measure)
             assert isinstance(network, ReadableVAE)
             vae = _round_encoder(network.vae)
         vae.requires_grad_(True).encoder.requires_grad_(False)
         loss = partial(decoder_loss, settings=settings)
         decoder_s = time_budget_s - joint_s
-        vae = _fit(
-            vae, batches, loss, folder / "decoder", decoder_s, partial(evaluate, crops=tests)
-        )
-    assert isinstance(vae, VideoVAE)
-    vae.save_pretrained(folder / "final", torch.bfloat16)
-    return vae
+        measure = partial(evaluate, crops=tests)
+        fitted = _fit(vae, batches, loss, folder / "decoder", decoder_s, measure)
+    assert isinstance(fitted, VideoVAE)
+    fitted.save_pretrained(folder / "final", torch.bfloat16)
+    return fitted
 
 
 def make_vae(crops: Sequence[Crop]) -> VideoVAE:
@@ -474,6 +483,7 @@ def main() -> None:
         time_budget_s=60 * options.minutes,
         seed=options.seed,
         workers=options.workers,
+        device="cuda" if torch.cuda.is_available() else "cpu",
         settings=settings,
         start=options.start,
     )
