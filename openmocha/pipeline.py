@@ -360,7 +360,7 @@ def guidance_batch(
     if speech_tokens is not None:
         # zeros before the projector = no speech
         speeches = torch.cat([speech_tokens * float(hears) for _, _, hears in used])
-    weight = torch.tensor([w for w, _, _ in used], device=text[0].device)
+    weight = torch.tensor([float(w) for w, _, _ in used], device=text[0].device)
     return weight, stack_text([words for _, words, _ in used]), speeches
 
 

@@ -173,6 +173,14 @@ def test_progress_is_told_after_every_step(tiny):
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_whole_number_is_a_guidance_scale_too(tiny):
+    whole, real = (
+        tiny(PROMPT, voice(), seed=0, text_guidance_scale=scale, speech_guidance_scale=scale)
+        for scale in (3, 3.0)
+    )
+    assert (whole.frames == real.frames).all()
+
+
 def test_model_folder_and_film_metadata_repeat_the_film(tiny_folder, tmp_path):
     pipeline = MoChaPipeline.from_pretrained(tiny_folder)
     assert pipeline.sampling == Sampling(32, 64, 64, 2)

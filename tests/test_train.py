@@ -1,9 +1,11 @@
+import copy
 import json
 import multiprocessing
 import os
 import random
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,23 @@ def test_training_learns_the_films(shards, tmp_path):
     )
     losses = [row["loss"] for row in rows(tmp_path)]
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+
+
+def test_the_speech_path_learns_at_its_own_rate(shards, tmp_path):
+    stage = replace(STAGES[1], steps=1)
+    untrained = tiny_transformer()
+    for parameter in untrained.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # where layers start at zero, nothing flows
+    before, moved = untrained.state_dict(), {}
+    for rate in (1.0, 3.0):
+        model = copy.deepcopy(untrained)
+        config = replace(CONFIG, speech_rate=rate, weight_decay=0.0)
+        train(model, shards, tmp_path / str(rate), (stage,), config)
+        moved[rate] = {name: now - before[name] for name, now in model.state_dict().items()}
+    for name, once in moved[1.0].items():
+        scale = 3.0 if "speech" in name else 1.0
+        assert torch.allclose(moved[3.0][name], scale * once, atol=1e-6), name
+    assert any(moved[1.0][name].any() for name in before if "speech" in name)
 
 
 def test_export_is_the_moving_average(straight, tmp_path):

@@ -50,6 +50,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = 1.0
+    speech_rate: float = 1.0  # times the learning rate, for what carries speech to the video
     ema_decay: float = 0.999
     dropout: Dropout = field(default_factory=Dropout)
     objective: Objective = field(default_factory=Objective)
@@ -152,7 +153,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
             training.progress.stage_step, training.progress.stage_elapsed_s
         )
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         optimizer.step()
         elapsed_s, counted_s = time.monotonic() - counted_s, time.monotonic()
         training.progress = advanced(training.progress, elapsed_s)
@@ -184,7 +185,10 @@ def start(
     shard(model, ranks, config.shard_from)
     shard(ema, ranks, config.shard_from)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=0.0, betas=config.betas, weight_decay=config.weight_decay
+        parameter_groups(model, config.speech_rate),
+        lr=0.0,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
     )
     checkpoint.prepare_optimizer(model, optimizer)
     now_s = time.monotonic()
@@ -195,6 +199,18 @@ def start(
     if saved:
         training.progress = resumed(training, saved[-1])
     return training
+
+
+def parameter_groups(model: nn.Module, speech_rate: float) -> list[dict[str, Any]]:
+    """Two groups of parameters, each with the `scale` of its learning rate: all but speech, and
+    the speech projector and attention of every block."""
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        groups["speech" in name].append(parameter)
+    return [
+        {"params": groups[False], "scale": 1.0},
+        {"params": groups[True], "scale": speech_rate},
+    ]
 
 
 def resumed(training: Training, newest: Path) -> Progress:
