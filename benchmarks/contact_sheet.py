@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.toon_stories import film_path
-from openmocha.media import write_png
+from openmocha.contact_sheet import write_png
 from openmocha.toon.films import make_film
 
 STORIES = (

@@ -25,7 +25,8 @@ from openmocha.models.video_vae import VideoVAE
 from openmocha.toon.films import Film, Request, film_stream
 from openmocha.toon.judge import Judge, load_judge
 from openmocha.toon.stories import SOURCES
-from openmocha.training.video_vae import mouth_mask, psnr, to_video
+from openmocha.training.film_crops import mouth_mask, to_video
+from openmocha.training.video_vae import psnr
 
 RESULTS = Path(__file__).parent / "results"
 CLOSE = ("close-up", "medium close-up")

@@ -100,14 +100,14 @@ def generate(
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
     with _plain_errors(as_json), _speech_warnings() as notes:
-        from openmocha import media
+        from openmocha import media, whole_file
 
         started = time.monotonic()
         request = _request(prompt, script)
         width, height = _parse_size(size)
         sheet_file = output.with_suffix(".png") if sheet else None
         for file in filter(None, (output, sheet_file)):
-            media.check_output(file, ".mp4" if file is output else ".png")
+            whole_file.check_output(file, ".mp4" if file is output else ".png")
         recording = None if speech is None else media.load_speech(speech)
 
         from transformers.utils import logging
@@ -131,7 +131,9 @@ def generate(
             )
         film.save(output)
         if sheet_file is not None:
-            media.write_png(sheet_file, media.contact_sheet(film.frames, film.fps))
+            from openmocha.contact_sheet import contact_sheet, write_png
+
+            write_png(sheet_file, contact_sheet(film.frames, film.fps))
         result = {
             "output": str(output),
             "sheet": None if sheet_file is None else str(sheet_file),
@@ -199,10 +201,10 @@ def render(
 ) -> None:
     """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
     with _plain_errors(as_json):
-        from openmocha import media
+        from openmocha import whole_file
         from openmocha.toon.films import render_to_file
 
-        media.check_output(output, ".mp4")
+        whole_file.check_output(output, ".mp4")
         width, height = _parse_size(size)
         assert width is not None and height is not None
         film = render_to_file(seed, source, output, width, height)

@@ -1,17 +1,12 @@
 """Sound and film in, film out: everything that touches a media file goes through PyAV here.
 
-    load_speech(path) -> 16 kHz mono speech       FilmWriter / write_film -> mp4
-    read_film(path)   -> Film                     contact_sheet(frames) -> one image, write_png
-A file is written beside its final name and renamed when it is complete, so an error, a full disk
-or an interrupt leaves either the whole file or nothing.
+load_speech(path) -> 16 kHz mono speech       FilmWriter / write_film -> mp4
+read_film(path)   -> Film
 """
 
 import errno
 import json
-import math
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +15,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from openmocha import whole_file
 
 FPS = 24
 SPEECH_RATE_HZ = 16_000
@@ -230,7 +227,7 @@ class FilmWriter:
         fps: float = FPS,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self.path = check_output(path, ".mp4")
+        self.path = whole_file.check_output(path, ".mp4")
         if width < 16 or height < 16 or width % 2 or height % 2:
             raise ValueError(f"film size {width}x{height} is not possible: even numbers >= 16")
         if speech is not None:
@@ -245,7 +242,7 @@ class FilmWriter:
     def __enter__(self) -> Self:
         import av
 
-        self._part = _part_of(self.path)
+        self._part = whole_file.part_of(self.path)
         try:
             self._container = av.open(
                 str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
@@ -253,7 +250,7 @@ class FilmWriter:
             self._add_streams()
         except BaseException as error:
             self._discard()
-            raise _write_error(self.path, error) from error
+            raise whole_file.write_error(self.path, error) from error
         return self
 
     def _add_streams(self) -> None:
@@ -281,7 +278,7 @@ class FilmWriter:
                 self.num_frames += 1
             self._write_speech(round(self.num_frames / self.fps * SPEECH_RATE_HZ))
         except av.error.FFmpegError as error:
-            raise _write_error(self.path, error) from error
+            raise whole_file.write_error(self.path, error) from error
 
     def _write_speech(self, end: int) -> None:
         import av
@@ -307,10 +304,10 @@ class FilmWriter:
             return
         try:
             self._finish()
-            _into_place(self._part, self.path)
+            whole_file.into_place(self._part, self.path)
         except BaseException as failure:
             self._discard()
-            raise _write_error(self.path, failure) from failure
+            raise whole_file.write_error(self.path, failure) from failure
 
     def _finish(self) -> None:
         import av
@@ -335,91 +332,3 @@ class FilmWriter:
             pass  # the first error is the one to report; this file is thrown away
         finally:
             self._part.unlink(missing_ok=True)
-
-
-def check_output(path: str | os.PathLike[str], suffix: str) -> Path:
-    """The path if a file of this suffix can be written there; OSError or ValueError with why not.
-
-    Called before the work starts, so that a typing mistake does not cost a generation.
-    """
-    path = Path(path)
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"output {path} must end in {suffix}")
-    if path.is_dir():
-        raise IsADirectoryError(f"output {path} is a folder; give the name of a file in it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"output folder {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"output folder {path.parent} cannot be written to")
-    return path
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    path = Path(path)
-    part = _part_of(path)
-    try:
-        part.write_bytes(content)
-        _into_place(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        raise _write_error(path, error) from error
-
-
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-def _into_place(part: Path, path: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())  # a full disk may show only here
-    os.replace(part, path)
-
-
-def _write_error(path: Path, error: BaseException) -> BaseException:
-    """An OSError in plain words for what the system or FFmpeg said; other errors as they are."""
-    number = getattr(error, "errno", None)
-    if not isinstance(error, OSError) or not number:
-        return error
-    reason = "the disk is full" if number in (errno.ENOSPC, errno.EDQUOT) else os.strerror(number)
-    return OSError(f"{path} could not be written: {reason}; nothing was left behind")
-
-
-# --- contact sheet -------------------------------------------------------------------------------
-
-
-def contact_sheet(
-    frames: Frames, fps: float = FPS, every_s: float = 0.5, columns: int = 6
-) -> NDArray[np.uint8]:
-    """One frame per half second, left to right and top to bottom, as one RGB image."""
-    steps = math.ceil(len(frames) / fps / every_s)
-    shown = frames[[round(step * every_s * fps) for step in range(steps)]]
-    columns = min(columns, len(shown))
-    num, height, width, _ = shown.shape
-    rows, gap = math.ceil(num / columns), 4
-    sheet = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
-    )
-    for index, frame in enumerate(shown):
-        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = frame
-    return sheet
-
-
-def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
-    """Write an RGB image (H, W, 3) as PNG (8 bits, no filter), whole or not at all."""
-    height, width, channels = image.shape
-    assert channels == 3 and image.dtype == np.uint8
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    write_bytes(path, b"\x89PNG\r\n\x1a\n" + body)

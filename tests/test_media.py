@@ -15,16 +15,9 @@ import numpy as np
 import pytest
 
 from openmocha import media
-from openmocha.media import (
-    FilmWriter,
-    check_output,
-    contact_sheet,
-    load_speech,
-    read_film,
-    write_bytes,
-    write_film,
-    write_png,
-)
+from openmocha.contact_sheet import contact_sheet, write_png
+from openmocha.media import FilmWriter, load_speech, read_film, write_film
+from openmocha.whole_file import check_output, write_bytes
 
 
 def tone(seconds=1.0, rate=16_000, hz=440.0):

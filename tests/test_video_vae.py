@@ -11,9 +11,10 @@ from torch import nn
 
 from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
 from openmocha.training import video_vae as training
+from openmocha.training.film_crops import Batch, Batching, Crop, mouth_mask, place_window, to_video
 from openmocha.training.muon import Muon, orthogonalise
 from openmocha.training.principal import components, start_at_principal_components
-from openmocha.training.video_vae import Batch, Crop, ReadableVAE, VideoVAETraining
+from openmocha.training.video_vae import ReadableVAE, VideoVAETraining
 
 TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
 
@@ -184,7 +185,7 @@ def test_psnr_of_a_known_error() -> None:
 
 def test_the_mouth_mask_covers_boxes_and_their_margin() -> None:
     boxes = np.array([[[4, 6, 8, 8], [10, 1, 11, 2]], [[np.nan] * 4, [0, 0, 0, 0]]])
-    mask = training.mouth_mask(boxes, height=16, width=12)
+    mask = mouth_mask(boxes, height=16, width=12)
     expected = np.zeros((16, 12), bool)
     expected[5:9, 3:9] = True  # a quarter of the width, 4, on every side
     expected[1:2, 10:11] = True  # a margin of 0.25 reaches no other pixel centre
@@ -212,7 +213,7 @@ def test_half_of_the_windows_cover_a_mouth() -> None:
     mouth[:, 40:42, 150:152] = True
     crop = Crop(np.zeros((12, 96, 160, 3), np.uint8), mouth, np.zeros(12, np.float32))
     rng = np.random.default_rng(0)
-    places = [training.place_window(crop, 32, rng) for _ in range(2000)]
+    places = [place_window(crop, 32, rng) for _ in range(2000)]
     assert all(0 <= r.start <= 64 and 0 <= c.start <= 128 for r, c in places)
     assert all(r.stop - r.start == c.stop - c.start == 32 for r, c in places)
     covered = np.mean([mouth[6, r, c].any() for r, c in places])
@@ -225,9 +226,9 @@ def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
     vae: VideoVAE,
 ) -> None:
     crops = [moving_square(seed, "train") for seed in range(4)]
-    raw = torch.cat([vae.encode_raw(training.to_video(c.frames[None])) for c in crops])
+    raw = torch.cat([vae.encode_raw(to_video(c.frames[None])) for c in crops])
     training.measure_latents(vae, crops)
-    latents = torch.cat([vae.encode(training.to_video(c.frames[None])) for c in crops])
+    latents = torch.cat([vae.encode(to_video(c.frames[None])) for c in crops])
     assert latents.mean(dim=(0, 2, 3, 4)).abs().max() < 1e-3
     variances = latents.var(dim=(0, 2, 3, 4), correction=0)
     assert float(variances.mean()) == pytest.approx(1, abs=1e-3)
@@ -239,7 +240,7 @@ def test_measured_latents_have_mean_zero_and_keep_the_order_of_their_strengths(
 @torch.no_grad()
 def test_the_leash_costs_nothing_at_the_components_and_pulls_back_to_them(vae: VideoVAE) -> None:
     crop = moving_square(0, "train")
-    video, mouth = training.to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None])
+    video, mouth = to_video(crop.frames[None]), torch.from_numpy(crop.mouth[None])
     batch = Batch(video, mouth, torch.from_numpy(crop.opening[None]))
     settings, linear = VideoVAETraining(leash=1.0), copy.deepcopy(vae)
     network = ReadableVAE(vae)
@@ -282,13 +283,8 @@ def moving_square(seed: int, split: str) -> Crop:
 
 
 def short_training(joint_share: float = 0.4, **changes: object) -> dict[str, object]:
-    settings = VideoVAETraining(
-        window_shares=((32, 1.0),),
-        batch_groups=12,
-        first_crops=2,
-        pool_crops=4,
-        joint_share=joint_share,
-    )
+    batches = Batching(window_shares=((32, 1.0),), groups=12, first_crops=2, pool_crops=4)
+    settings = VideoVAETraining(batches=batches, joint_share=joint_share)
     return {"workers": 1, "draw": moving_square, "held_out": 1, "settings": settings} | {
         "encoder_crops": 4,
         **changes,

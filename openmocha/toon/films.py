@@ -223,7 +223,8 @@ def render_to_file(seed: int, source: str, output: Path, width: int, height: int
 
     Raises ValueError as make_film does, and as openmocha.media.write_film does for `output`.
     """
-    from openmocha.media import write_film, write_text
+    from openmocha.media import write_film
+    from openmocha.whole_file import write_text
 
     output = Path(output)
     film = make_film(seed, source, width=width, height=height)

@@ -193,7 +193,7 @@ def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
     """
     compiles = fuse and shutil.which("g++") is not None
     # More noise than the usual 0: who wears what is settled there, and a clip repeats itself.
-    objective = Objective(mouth_weight=12.0, sigma_mean=0.5)
+    objective = Objective(mouth_weight=16.0, sigma_mean=0.5)
     return TrainConfig(seed=seed, objective=objective, speech_rate=3.0, compile=compiles)
 
 
@@ -265,7 +265,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
     Two thirds of a second of each, every other frame.
     """
-    from openmocha.media import write_png
+    from openmocha.contact_sheet import write_png
     from openmocha.pipeline import MoChaPipeline
     from openmocha.toon.films import make_film
 

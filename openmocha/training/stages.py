@@ -105,13 +105,20 @@ TOON_MOTION = Crop(latent_frames=8, batch_size=8)
 TOON_CLIPS = Crop(latent_frames=32, batch_size=2)
 TOON_WIDE = Crop(latent_frames=1, batch_size=64, height=96, width=160)
 TOON_TALL = Crop(latent_frames=1, batch_size=64, height=160, width=96)
-# The paper ends with 10% close-ups; a training of two hours still has lips to learn there.
-TOON_LAST_SHARES: dict[str, float] = {
-    "close-up": 20,
+# Close-ups teach lips, which are learnt last; the paper's stage of medium shots has 20% of them.
+TOON_FACES: dict[str, float] = {
+    "close-up": 28,
+    "medium close-up": 26,
+    "medium": 14,
+    "dialogue": 14,
+    "text": 18,
+}
+TOON_DIALOGUES: dict[str, float] = {
+    "close-up": 22,
     "medium close-up": 20,
-    "medium": 20,
-    "dialogue": 25,
-    "text": 15,
+    "medium": 8,
+    "dialogue": 38,
+    "text": 12,
 }
 
 
@@ -122,36 +129,33 @@ def toon_stages(
     learning_rate: float = 1e-3,
     batch_scale: int = 1,
 ) -> tuple[Stage, ...]:
-    """The paper's shares where tokens are cheap: single latents first, then motion, then clips and
-    dialogues, other sizes among them.
+    """The paper's first three stages in single latents, then faces in motion, then dialogues.
 
     `steps` and `time_budget_s` are those of all stages together. A single latent with its speech
-    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local). The first
-    stages take half batches: early on, more steps teach more than better gradients. `batch_scale`
-    multiplies all batches; a GPU needs 16 or more to be busy.
+    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local), so most
+    batches stay single latents to the end. The first stages take half batches: early on, more
+    steps teach more than better gradients. `batch_scale` multiplies all batches; a GPU needs 16 or
+    more to be busy.
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
-    wide, tall = replace(TOON_WIDE, share=0.05), replace(TOON_TALL, share=0.05)
     half = replace(singles, batch_size=singles.batch_size // 2)
+    moving = (replace(singles, share=0.7), replace(motion, share=0.2), replace(clips, share=0.1))
+    all_sizes = (
+        replace(singles, share=0.4),
+        replace(motion, share=0.25),
+        replace(clips, share=0.25),
+        replace(TOON_WIDE, share=0.05),
+        replace(TOON_TALL, share=0.05),
+    )
+    text, close_ups, medium_close_ups = curriculum()[:3]
     plan = (
-        ("text", 0.07, (half,)),
-        ("close-ups", 0.14, (half,)),
-        ("medium close-ups", 0.14, (singles,)),
-        ("motion", 0.3, (replace(singles, share=0.5), replace(motion, share=0.5))),
-        (
-            "clips",
-            0.35,
-            (
-                replace(singles, share=0.4),
-                replace(motion, share=0.25),
-                replace(clips, share=0.25),
-                wide,
-                tall,
-            ),
-        ),
+        ("text", 0.05, text, (half,)),
+        ("close-ups", 0.1, close_ups, (half,)),
+        ("medium close-ups", 0.15, medium_close_ups, (singles,)),
+        ("faces", 0.4, TOON_FACES, moving),
+        ("dialogues", 0.3, TOON_DIALOGUES, all_sizes),
     )
     last = plan[-1][0]
-    sources = [*curriculum()[:-1], TOON_LAST_SHARES]
     return tuple(
         Stage(
             name,
@@ -163,7 +167,7 @@ def toon_stages(
             final_learning_rate=learning_rate / 20 if name == last else None,
             time_budget_s=time_budget_s * part,
         )
-        for (name, part, crops), shares in zip(plan, sources, strict=True)
+        for name, part, shares, crops in plan
     )
 
 

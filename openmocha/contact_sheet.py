@@ -1,0 +1,44 @@
+"""A film as one image."""
+
+import math
+import os
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openmocha import whole_file
+from openmocha.media import FPS, Frames
+
+
+def contact_sheet(
+    frames: Frames, fps: float = FPS, every_s: float = 0.5, columns: int = 6
+) -> NDArray[np.uint8]:
+    """One frame per half second, left to right and top to bottom, as one RGB image."""
+    steps = math.ceil(len(frames) / fps / every_s)
+    shown = frames[[round(step * every_s * fps) for step in range(steps)]]
+    columns = min(columns, len(shown))
+    num, height, width, _ = shown.shape
+    rows, gap = math.ceil(num / columns), 4
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
+    )
+    for index, frame in enumerate(shown):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = frame
+    return sheet
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
+    """Write an RGB image (H, W, 3) as PNG (8 bits, no filter), whole or not at all."""
+    height, width, channels = image.shape
+    assert channels == 3 and image.dtype == np.uint8
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    whole_file.write_bytes(path, b"\x89PNG\r\n\x1a\n" + body)
