@@ -73,6 +73,7 @@ def close_ups(pipeline: MoChaPipeline, num_films: int) -> Batch:
             with_speech=True,
             num_frames=NUM_FRAMES,
             seed=0,
+            model=pipeline.transformer.config,
         )
         for record in records
         for k in range(plan.num_crops)

@@ -40,12 +40,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 def main() -> None:
     """Entry point of the `openmocha` script."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both must remove half-written files
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # both must remove half-written files
         signal.signal(number, _interrupt)
     try:
         app()
     except KeyboardInterrupt:  # before or after the command itself
-        typer.echo("interrupted; nothing was left behind", err=True)
+        typer.echo("interrupted; no half-written file was left behind", err=True)
         raise SystemExit(130) from None
 
 
@@ -88,7 +92,9 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same film.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
+    ] = None,
     allow_cut: Annotated[
         bool, typer.Option("--allow-cut", help="Use the beginning of a speech that is too long.")
     ] = False,
@@ -100,14 +106,12 @@ def generate(
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
     with _plain_errors(as_json), _speech_warnings() as notes:
-        from openmocha import media, whole_file
+        from openmocha import media
 
         started = time.monotonic()
         request = _request(prompt, script)
         width, height = _parse_size(size)
-        sheet_file = output.with_suffix(".png") if sheet else None
-        for file in filter(None, (output, sheet_file)):
-            whole_file.check_output(file, ".mp4" if file is output else ".png")
+        sheet_file = _sheet_file(output, sheet)
         recording = None if speech is None else media.load_speech(speech)
 
         from transformers.utils import logging
@@ -130,10 +134,7 @@ def generate(
                 progress=progress,
             )
         film.save(output)
-        if sheet_file is not None:
-            from openmocha.contact_sheet import contact_sheet, write_png
-
-            write_png(sheet_file, contact_sheet(film.frames, film.fps))
+        _write_sheet(sheet_file, film.frames)
         result = {
             "output": str(output),
             "sheet": None if sheet_file is None else str(sheet_file),
@@ -172,8 +173,9 @@ def train_toon(
     scale: Annotated[
         float, typer.Option(help="Of all budgets and film counts: 0.001 is a smoke run.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of weights and batches.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw films.")] = None,
+    batch_scale: Annotated[int, typer.Option(min=1, help="Of all batches; 16 on a GPU.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Make the embedded model from nothing: voices, films, VAE, speech encoder, transformer."""
@@ -182,7 +184,9 @@ def train_toon(
             raise ValueError(f"scale is {scale}; expected a number above 0")
         from openmocha.training import recipes
 
-        model = recipes.train_toon(folder, scale=scale, seed=seed, workers=workers)
+        model = recipes.train_toon(
+            folder, scale=scale, seed=seed, workers=workers, batch_scale=batch_scale
+        )
         costs = json.loads((folder / "costs.json").read_text(encoding="utf-8"))
         minutes = ", ".join(f"{step} {cost['minutes']:.1f}" for step, cost in costs.items())
         result = {"model": str(model), "costs": costs}
@@ -197,17 +201,20 @@ def render(
         str, typer.Option(help="close-up, medium close-up, medium, dialogue or text.")
     ] = "close-up",
     size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 16.")] = "128x128",
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
     with _plain_errors(as_json):
-        from openmocha import whole_file
         from openmocha.toon.films import render_to_file
 
-        whole_file.check_output(output, ".mp4")
+        sheet_file = _sheet_file(output, sheet)
         width, height = _parse_size(size)
         assert width is not None and height is not None
         film = render_to_file(seed, source, output, width, height)
+        _write_sheet(sheet_file, film.frames)
         truth = str(output.with_suffix(".json"))
         result = {"output": str(output), "truth": truth, "seed": seed, "caption": film.caption}
         _report(result, f"{output} and {truth}\n{film.caption}", as_json)
@@ -238,6 +245,21 @@ def _parse_size(size: str | None) -> tuple[int | None, int | None]:
     return width, height
 
 
+def _sheet_file(output: Path, wanted: bool) -> Path | None:
+    """Where the contact sheet goes, if one is wanted; film and sheet are known to be writable."""
+    from openmocha.whole_file import check_output
+
+    check_output(output, ".mp4")
+    return check_output(output.with_suffix(".png"), ".png") if wanted else None
+
+
+def _write_sheet(file: Path | None, frames: Any) -> None:
+    from openmocha.contact_sheet import contact_sheet, write_png
+
+    if file is not None:
+        write_png(file, contact_sheet(frames))
+
+
 def _report(result: dict[str, Any], sentence: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else sentence)
 
@@ -248,14 +270,27 @@ def _plain_errors(as_json: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was left behind", err=True)
+        typer.echo("interrupted; no half-written file was left behind", err=True)
         raise typer.Exit(130) from None
-    except (ValueError, OSError, ImportError) as error:
-        reason = _missing(error) if isinstance(error, ImportError) else str(error)
+    except Exception as error:
+        reason = _plain(error)
+        if reason is None:
+            raise  # a fault of this program: its traceback is wanted
         typer.echo(f"error: {reason}", err=True)
         if as_json:
             typer.echo(json.dumps({"error": reason}, ensure_ascii=False))
         raise typer.Exit(2) from None
+
+
+def _plain(error: Exception) -> str | None:
+    """One sentence for what a user, a file or the machine did wrong; None for anything else."""
+    if isinstance(error, ImportError):
+        return _missing(error)
+    if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):
+        return f"out of memory ({str(error).splitlines()[0]}); try a smaller --size"
+    if isinstance(error, ValueError | OSError | FloatingPointError):
+        return str(error)
+    return None
 
 
 def _missing(error: ImportError) -> str:

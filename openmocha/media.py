@@ -59,6 +59,11 @@ def check_speech(speech: Speech, name: str = "speech") -> None:
         raise ValueError(
             f"{name} has shape {speech.shape}; expected one channel (samples,) at 16 kHz"
         )
+    if not np.issubdtype(speech.dtype, np.floating):
+        raise ValueError(
+            f"{name} has samples of type {speech.dtype}; expected float32 in -1 to 1 (integers are "
+            "divided by their largest value)"
+        )
     seconds = len(speech) / SPEECH_RATE_HZ
     if not len(speech):
         raise ValueError(f"{name} has no samples: it is 0 s long; give a recording of a voice")

@@ -122,7 +122,7 @@ class MoChaPipeline:
             text = self.encode_text(script.prompt)
             no_text = self.encode_text("")
             spoken = fit_speech(recording, num_frames)
-            speech_tokens = self.encode_speech(spoken, num_frames)
+            speech_tokens = self.encode_speech(recording, num_frames)
             noise = self.draw_noise(num_frames, sampling, seed)
             latents = self.denoise(noise, text, no_text, speech_tokens, sampling, progress)
             frames = self.decode(latents)
@@ -137,10 +137,19 @@ class MoChaPipeline:
         return states.to(self.device), mask.to(self.device)
 
     def encode_speech(self, speech: media.Speech | None, num_frames: int) -> Tensor | None:
-        """One token per video frame, (1, T, layers, width), or None where nobody speaks."""
+        """One token per video frame, (1, T, layers, width), or None where nobody speaks.
+
+        Features of the whole recording, then cut; a silent one's would be those of its noise,
+        brought to the level of a voice.
+        """
         if speech is None:
             return None
-        tokens: Tensor = self.speech_encoder.encode(speech, num_frames)
+        all_frames = max(num_frames, round(len(speech) / media.SPEECH_RATE_HZ * media.FPS))
+        whole = fit_speech(speech, all_frames)
+        assert whole is not None
+        tokens: Tensor = self.speech_encoder.encode(whole, all_frames)[:num_frames]
+        if media.is_silent(speech):
+            tokens = torch.zeros_like(tokens)
         return tokens[None].to(self.device)
 
     def draw_noise(self, num_frames: int, sampling: Sampling, seed: int) -> Tensor:
@@ -210,6 +219,9 @@ class MoChaPipeline:
                     f"{longest / media.FPS:.2f} s ({longest} frames). Allow the cut (--allow-cut) "
                     f"to use the first {longest / media.FPS:.2f} s, or give a shorter recording"
                 )
+            if wanted > longest:
+                message = f"the first {longest / media.FPS:.2f} s of {seconds:.2f} s are used"
+                warnings.warn(message, media.SpeechWarning, stacklevel=3)
         r = self.vae.config.frames_per_latent
         return min(longest, -(-wanted // r) * r)
 

@@ -257,18 +257,47 @@ def load_script(path: str | os.PathLike[str]) -> Script:
         Character(str(tag), _text(words, f"script {path}: {tag}"))
         for tag, words in characters.items()
     )
-    _check_tags(
-        path.read_text(encoding="utf-8"), [person.tag for person in people], f"script {path}"
-    )
-    shots = (_clip(clip, f"script {path}: clip {i}", path) for i, clip in enumerate(clips, 1))
+    shots = [_clip(clip, f"script {path}: clip {i}", path) for i, clip in enumerate(clips, 1)]
+    told = [person.description for person in people]
+    told += [words for shot in shots for words in (shot.text, shot.speaker or "")]
+    _check_tags_of_file(path, told, [person.tag for person in people])
     return Script(people, tuple(shots))
+
+
+def _check_tags_of_file(path: Path, told: Sequence[str], described: Sequence[str]) -> None:
+    """Tags in what is `told` must be described; the error says in which line of the file one is
+    used."""
+    used = {tag for words in told for tag in _TAG.findall(words)}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        words = line.split("#")[0]
+        if re.match(r"\s*(- )?\s*speech\s*:", words):
+            continue
+        for tag in _TAG.findall(words):
+            if tag in used and tag not in described:
+                where = f"in line {number} of script {path}, {line.strip()[:80]!r},"
+                raise ValueError(_undescribed(tag, described, where))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """As yaml's own, but nobody is described twice: the second would replace the first."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    problem = f"{key.value} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except RecursionError as error:
+        raise ValueError(f"script {path} is nested too deeply; expected a YAML file") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"script {path} is not UTF-8 text; expected a YAML file") from error
     except yaml.YAMLError as error:

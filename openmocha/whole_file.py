@@ -60,4 +60,4 @@ def write_error(path: Path, error: BaseException) -> BaseException:
     if not isinstance(error, OSError) or not number:
         return error
     reason = "the disk is full" if number in (errno.ENOSPC, errno.EDQUOT) else os.strerror(number)
-    return OSError(f"{path} could not be written: {reason}; nothing was left behind")
+    return OSError(f"{path} could not be written: {reason}; no part of it was left behind")

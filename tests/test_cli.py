@@ -96,7 +96,8 @@ def test_too_long_speech_and_its_permission(tiny_folder, folder):
     arguments = ("generate", PROMPT, "--speech", folder / "long.wav", "--model", tiny_folder,
                  "--output", folder / "film.mp4", "--steps", 1)  # fmt: skip
     refused(run(*arguments), "--allow-cut) to use the first 1.33 s", folder)
-    assert run(*arguments, "--allow-cut").exit_code == 0
+    cut = run(*arguments, "--allow-cut")
+    assert cut.exit_code == 0 and "the first 1.33 s of 2.00 s are used" in cut.stderr
     assert len(read_film(folder / "film.mp4").frames) == 32
 
 
@@ -170,7 +171,7 @@ def test_full_disk_while_writing(tiny_folder, folder, small_disk):
     (small_disk / "ballast").write_bytes(bytes(60_000))
     result = run("generate", PROMPT, "--speech", folder / "talk.wav", "--model", tiny_folder,
                  "--output", small_disk / "film.mp4", "--size", "128x64", "--steps", 1)  # fmt: skip
-    refused(result, "the disk is full; nothing was left behind", small_disk)
+    refused(result, "the disk is full; no part of it was left behind", small_disk)
 
 
 def test_errors_are_json_too(folder):
@@ -199,6 +200,25 @@ def test_render_refuses_what_cannot_be(folder):
     arguments = ("toon", "render", "--seed", 7, "--output")
     refused(run(*arguments, folder / "no" / "a.mp4"), "output folder", folder)
     refused(run(*arguments, folder / "a.mp4", "--size", "100x100"), "multiples of 16", folder)
+
+
+def test_render_writes_film_truth_and_sheet(folder):
+    pytest.importorskip("skia", reason="drawing needs libegl1 and libgl1", exc_type=ImportError)
+    result = run("toon", "render", "--seed", 7, "--output", folder / "a.mp4", "--sheet", "--json")
+    assert result.exit_code == 0, result.output
+    truth = json.loads((folder / "a.json").read_text())
+    assert truth["caption"] == json.loads(result.stdout)["caption"]
+    assert len(read_film(folder / "a.mp4").frames) == len(truth["mouth"]) == 128
+    assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_running_out_of_memory_is_one_line(folder, monkeypatch):
+    def exhausted(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
+
+    monkeypatch.setattr("openmocha.media.load_speech", exhausted)
+    result = run("generate", PROMPT, "--speech", folder / "talk.wav", "--output", folder / "a.mp4")
+    refused(result, "out of memory", folder)
 
 
 def test_help_is_quick_and_loads_no_torch():
@@ -233,5 +253,5 @@ def test_interrupting_leaves_nothing_behind(tiny_folder, folder, number, delay_s
             assert process.wait(120) == 130
         finally:
             process.kill()
-        assert "nothing was left behind" in process.stderr.read()
+        assert "no half-written file was left behind" in process.stderr.read()
     assert os.listdir(folder) == ["talk.wav"]

@@ -16,10 +16,6 @@ PROMPT = (
     "The background is a {} wall."
 )
 
-pytestmark = pytest.mark.skipif(
-    not WEIGHTS.exists(), reason="no model is shipped in openmocha/weights/toon"
-)
-
 
 @pytest.fixture(scope="module")
 def toon() -> MoChaPipeline:

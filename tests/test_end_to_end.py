@@ -1,5 +1,6 @@
 """The whole chain on tiny models: films -> shards -> training -> model folder -> film -> judge."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     assert log == ""  # six steps, and a row every twenty
     recipes.preview_films(tmp_path, ema, tmp_path / "preview")
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert len(read_film(tmp_path / "preview-medium-close-up.mp4").frames) == 16
 
     recipes.export_toon(tmp_path, tmp_path / "model")
     pipeline = MoChaPipeline.from_pretrained(tmp_path / "model")
@@ -148,4 +150,46 @@ def test_finished_steps_are_not_repeated(tmp_path: Path, capsys):
     recipes.run_step(tmp_path, "a", lambda: runs.append("a"))
     recipes.run_step(tmp_path, "b", lambda: runs.append("b"))
     assert runs == ["a", "b"]
-    assert "a: finished before" in capsys.readouterr().out
+    assert "a: finished before" in capsys.readouterr().err
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert costs["a"]["finished"] and costs["b"]["finished"]
+
+
+def test_what_an_interrupted_step_cost_is_counted(tmp_path: Path, monkeypatch):
+    clock = iter((0.0, 60.0, 1000.0, 1030.0))
+    monkeypatch.setattr(recipes.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt):
+        recipes.run_step(tmp_path, "a", interrupted)
+    assert not json.loads((tmp_path / "costs.json").read_text())["a"]["finished"]
+    recipes.run_step(tmp_path, "a", lambda: None)
+    assert json.loads((tmp_path / "costs.json").read_text())["a"]["minutes"] == 1.5
+
+
+def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_path, monkeypatch):
+    calls = []
+
+    def stub(name: str, stops: bool = False):
+        def step(*_, **settings):
+            calls.append((name, settings.get("batch_scale")))
+            if stops and calls.count((name, None)) == 1:
+                raise KeyboardInterrupt
+
+        return step
+
+    for name in ("train_vae", "train_speech", "train_toon_judge", "export_toon"):
+        monkeypatch.setattr(recipes, name, stub(name))
+    monkeypatch.setattr(recipes, "write_toon_shards", stub("write_toon_shards", stops=True))
+    monkeypatch.setattr(recipes, "train_toon_transformer", stub("train_toon_transformer"))
+    with pytest.raises(KeyboardInterrupt):
+        recipes.train_toon(tmp_path, batch_scale=16)
+    assert recipes.train_toon(tmp_path, batch_scale=16) == tmp_path / "model"
+    assert calls == [
+        ("train_vae", None),
+        ("train_speech", None),
+        ("train_toon_judge", None),
+        ("write_toon_shards", None),
+        ("write_toon_shards", None),
+        ("train_toon_transformer", 16),
+        ("export_toon", None),
+    ]
+    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 7

@@ -241,7 +241,7 @@ def test_a_write_that_fails_is_an_error_and_leaves_nothing(tmp_path, share):
 
 def test_full_disk(small_disk):
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 96, 3), dtype=np.uint8)
-    with pytest.raises(OSError, match="the disk is full; nothing was left behind"):
+    with pytest.raises(OSError, match="the disk is full; no part of it was left behind"):
         write_film(small_disk / "a.mp4", noise, tone(2.0))
     with pytest.raises(OSError, match="the disk is full"):
         write_png(small_disk / "a.png", np.concatenate(list(noise)))

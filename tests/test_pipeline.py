@@ -97,8 +97,22 @@ def test_too_long_speech_needs_permission(tiny):
         tiny(PROMPT, voice(2.0), seed=0)
     assert "2.00 s" in str(error.value) and "first 1.33 s" in str(error.value)
     assert "--allow-cut" in str(error.value)
-    film = tiny(PROMPT, voice(2.0), seed=0, allow_cut=True)
+    with pytest.warns(media.SpeechWarning, match="first 1.33 s of 2.00 s are used"):
+        film = tiny(PROMPT, voice(2.0), seed=0, allow_cut=True)
     assert len(film.frames) == 32 and len(film.speech) == 21_333
+
+
+def test_features_of_a_speech_that_is_cut_are_those_of_the_whole(tiny):
+    long = voice(2.0)
+    whole = tiny.encode_speech(long, 48)
+    assert torch.equal(tiny.encode_speech(long, 32), whole[:, :32])
+    cut_before = tiny.encode_speech(long[:21_333], 32)
+    assert not torch.allclose(cut_before, whole[:, :32], atol=1e-4)
+
+
+def test_silence_is_no_speech_however_it_hums(tiny):
+    hum = (5e-4 * np.sin(np.arange(16_000))).astype(np.float32)
+    assert not tiny.encode_speech(hum, 24).any() and tiny.encode_speech(20 * hum, 24).any()
 
 
 def test_silent_speech_warns_and_makes_a_film(tiny):

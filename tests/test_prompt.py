@@ -132,6 +132,13 @@ def test_script_file(tmp_path):
     assert script.speech_files == (tmp_path / "one.wav", tmp_path / "two.wav")
 
 
+def test_tags_in_comments_and_file_names_are_nobody(tmp_path):
+    path = tmp_path / "scene.yaml"
+    changed = SCRIPT_FILE.replace("speech: one.wav", "speech: Person7.wav  # Person8 joins later")
+    path.write_text(changed)
+    assert load_script(path).speech_files[0] == tmp_path / "Person7.wav"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -143,6 +150,8 @@ def test_script_file(tmp_path):
         ("  - text: Person2 answers.", "  - text: ''", "clip 2: text must be text, got ''"),
         ("Person2: A man in a suit", "Anna: A man", "character tag 'Anna' must be Person1"),
         ("Person2: A man in a suit", "Person2: [", "is not YAML (line 7"),
+        ("Person2: A man in a suit", "Person1: A man in a suit", "Person1 is there twice"),
+        ("clips:", "clips: " + 3000 * "[", "nested too deeply"),
         ("    speech: two.wav\n", "", "clip 2 of 2 has no speech file"),
     ],
 )

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from openmocha.training.shards import write_shard
 from openmocha.training.stages import Crop, Stage, curriculum
 
 NO_DROPOUT = Dropout(0.0, 0.0, 0.0)
+MODEL = tiny_transformer().config
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def stage_of(shares, *crops: Crop, steps: int = 100) -> Stage:
 
 def batches_of(shards: Path, stage: Stage, seed: int = 0, ranks: Ranks = Ranks(), **options):  # noqa: B008
     dropout = options.get("dropout", NO_DROPOUT)
-    return Batches(Records(shards), stage, 1, seed, dropout, ranks)
+    return Batches(Records(shards), stage, 1, seed, dropout, ranks, MODEL)
 
 
 def drawn_sources(batches: Batches, numbers) -> Counter:
@@ -135,11 +137,15 @@ def test_later_shards_do_not_change_a_stage_that_named_its_own(shards, tmp_path)
     assert len(Records(copied).files) == len(records.files) + 1
 
 
+@pytest.mark.parametrize("padding", [(1, 1), (2, 1), (0, 3)])
 @pytest.mark.parametrize("latent_frames", [1, 2, 8, TOTAL_FRAMES // 4])
-def test_windows_of_a_slice_point_at_the_tokens_of_the_whole_film(latent_frames):
-    whole = uniform_windows(TOTAL_FRAMES // 4).numpy()
+def test_windows_of_a_slice_point_at_the_tokens_of_the_whole_film(latent_frames, padding):
+    left, right = padding
+    model = replace(MODEL, window_left=left, window_right=right)
+    whole = uniform_windows(TOTAL_FRAMES // 4, 4, left, right).numpy()
     for start in range(TOTAL_FRAMES // 4 - latent_frames + 1):
-        first, num_tokens, windows = speech_slice(start, latent_frames, TOTAL_FRAMES)
+        first, num_tokens, windows = speech_slice(start, latent_frames, TOTAL_FRAMES, model)
+        assert windows.min() >= 0 and windows.max() < num_tokens
         assert 0 <= first and first + num_tokens <= TOTAL_FRAMES
         assert (windows + first == whole[start : start + latent_frames]).all()
 
@@ -147,13 +153,15 @@ def test_windows_of_a_slice_point_at_the_tokens_of_the_whole_film(latent_frames)
 def test_crop_hears_exactly_what_its_latent_frames_hear_in_the_whole_film():
     # The network's speech path alone: projector, then windows. A slice may not change it anywhere.
     model = tiny_transformer()
+    config = replace(model.config, window_left=2)  # eq. 4 as printed
     tokens = torch.randn(1, TOTAL_FRAMES, 1, 2)
     projected = model.speech_projector(tokens)[0]
+    windows_of_all = uniform_windows(TOTAL_FRAMES // 4, 4, 2, 1)
     for latent_frames in (1, 3, 8):
         for start in range(TOTAL_FRAMES // 4 - latent_frames + 1):
-            first, num, windows = speech_slice(start, latent_frames, TOTAL_FRAMES)
+            first, num, windows = speech_slice(start, latent_frames, TOTAL_FRAMES, config)
             heard = model.speech_projector(tokens[:, first : first + num])[0, windows]
-            whole = projected[uniform_windows(TOTAL_FRAMES // 4)[start : start + latent_frames]]
+            whole = projected[windows_of_all[start : start + latent_frames]]
             assert torch.allclose(heard, whole, atol=1e-6)
 
 

@@ -47,6 +47,17 @@ def test_truncated_grown_and_missing_files_are_named(folder):
         verify(folder)
 
 
+def test_files_that_the_list_does_not_know_are_refused(folder):
+    (folder / "checksums.json").write_text("{}")
+    with pytest.raises(ValueError, match="model_index.json is not in checksums.json"):
+        verify(folder)
+    write_checksums(folder)
+    (folder / "vae").mkdir()
+    (folder / "vae" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="vae/model.safetensors is not in checksums.json"):
+        verify(folder)
+
+
 def test_the_list_of_checksums_must_be_whole(folder):
     (folder / "checksums.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match="not a list of checksums"):

@@ -64,7 +64,7 @@ def assert_same_run(folder: Path, straight: Path) -> None:
         assert torch.equal(tensor, found[name]), name
     losses = {row["step"]: row["loss"] for row in rows(straight)}
     assert all(losses[row["step"]] == row["loss"] for row in rows(folder))
-    assert {row["step"] for row in rows(folder)} == set(range(1, 9))
+    assert [row["step"] for row in rows(folder)] == list(range(1, 9))
 
 
 def interrupt_at(step: int):
@@ -160,6 +160,13 @@ def test_another_seed_is_not_mixed_in(shards, tmp_path):
         train(tiny_transformer(), shards, tmp_path, STAGES, TrainConfig(seed=1))
 
 
+def test_other_stages_do_not_go_on_from_these(shards, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_transformer(), shards, tmp_path, STAGES, CONFIG, interrupt_at(1))
+    with pytest.raises(ValueError, match="in the stages text, not close-ups"):
+        train(tiny_transformer(), shards, tmp_path, STAGES[1:], CONFIG)
+
+
 def test_stage_ends_when_its_time_is_spent(shards, tmp_path):
     short = Stage("short", 1000, {"text": 1}, (SINGLES,), 1e-3, time_budget_s=1e-3)
     train(tiny_transformer(), shards, tmp_path, (short, short), TrainConfig(log_every=1))
@@ -172,9 +179,12 @@ def test_stop_file_ends_training_with_a_checkpoint(shards, tmp_path):
             (tmp_path / "stop").touch()
 
     config = TrainConfig(log_every=1, preview_every_s=0.0)
-    train(tiny_transformer(), shards, tmp_path, STAGES, config, ask)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_transformer(), shards, tmp_path, STAGES, config, ask)
     newest = checkpoint.checkpoints(tmp_path / "checkpoints")[-1]
     assert checkpoint.load_state(newest)["step"] == 2
+    train(tiny_transformer(), shards, tmp_path, STAGES, config)  # obeyed once, not for ever
+    assert checkpoint.load_state(checkpoint.checkpoints(tmp_path / "checkpoints")[-1])["step"] == 8
 
 
 def test_training_learns_the_films(shards, tmp_path):

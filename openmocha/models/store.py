@@ -102,10 +102,18 @@ def write_checksums(folder: str | os.PathLike[str]) -> None:
 def verify(folder: str | os.PathLike[str]) -> None:
     """Check every file against checksums.json.
 
-    Raises FileNotFoundError for a missing file, ValueError for a truncated or altered one.
+    Raises FileNotFoundError for a missing file, ValueError for a truncated or altered one, and for
+    weights or settings that the list does not know.
     """
     folder = Path(folder)
-    for name, (num_bytes, expected) in _read_checksums(folder).items():
+    entries = _read_checksums(folder)
+    for file in sorted((*folder.rglob("*.safetensors"), *folder.rglob("*.json"))):
+        name = file.relative_to(folder).as_posix()
+        if name != CHECKSUMS and name not in entries:
+            raise ValueError(
+                f"model file {file} is not in {CHECKSUMS}; remove it, or restore the list"
+            )
+    for name, (num_bytes, expected) in entries.items():
         file = folder / name
         if not file.is_file():
             raise FileNotFoundError(f"model file {file} is missing; restore the model folder")

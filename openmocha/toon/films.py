@@ -224,11 +224,12 @@ def render_to_file(seed: int, source: str, output: Path, width: int, height: int
     Raises ValueError as make_film does, and as openmocha.media.write_film does for `output`.
     """
     from openmocha.media import write_film
-    from openmocha.whole_file import write_text
+    from openmocha.whole_file import check_output, write_text
 
-    output = Path(output)
+    output = check_output(output, ".mp4")
+    truth = check_output(output.with_suffix(".json"), ".json")
     film = make_film(seed, source, width=width, height=height)
     metadata = {"prompt": film.caption, "seed": seed, "source": source, "made_by": "openmocha toon"}
     write_film(output, film.frames, film.speech, FPS, metadata)
-    write_text(output.with_suffix(".json"), json.dumps(story_json(film), indent=1) + "\n")
+    write_text(truth, json.dumps(story_json(film), indent=1) + "\n")
     return film

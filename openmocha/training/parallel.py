@@ -51,7 +51,8 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Decisions are CPU tensors, so a GPU's group needs gloo beside nccl.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
         # Gloo aborts at exit in about one run of eight where a rank leaves before the others are

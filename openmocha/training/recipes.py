@@ -22,6 +22,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,12 +36,14 @@ from torch import nn
 
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.sampling import Sampling
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
 from openmocha.training.parallel import local_device
 from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, train
+from openmocha.whole_file import write_text
 
 if TYPE_CHECKING:
     from openmocha.models.speech_encoder import SpeechEncoder
@@ -64,21 +67,32 @@ class ToonBudget:
 
 
 def train_toon(
-    folder: Path, *, scale: float = 1.0, seed: int = 0, workers: int | None = None
+    folder: Path,
+    *,
+    scale: float = 1.0,
+    seed: int = 0,
+    workers: int | None = None,
+    batch_scale: int = 1,
 ) -> Path:
     """Train the embedded model from nothing and return its model folder, `folder`/model.
 
-    `scale` makes everything shorter (0.001 is a smoke run). Steps that costs.json names are not
-    repeated; one that was interrupted goes on. Raises ValueError where another trainer is at work.
+    `scale` makes everything shorter (0.001 is a smoke run), `batch_scale` multiplies the
+    transformer's batches (16 on a GPU), `workers` is how many processes draw films. Steps that
+    costs.json names are not repeated; one that was interrupted goes on. Raises ValueError where
+    another trainer is at work.
     """
     budget = ToonBudget().scaled(scale)
-    workers = workers or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    # One process trains while the others draw; shards are drawn by all.
+    beside, all_of_them = workers or max(1, cores - 1), workers or cores
     steps: dict[str, Callable[[], object]] = {
-        "video_vae": partial(train_vae, folder, budget, seed),
-        "speech_encoder": partial(train_speech, folder, budget, seed),
-        "judge": partial(train_toon_judge, folder, budget, seed),
-        "shards": partial(write_toon_shards, folder, scale=budget.films, workers=workers),
-        "transformer": partial(train_toon_transformer, folder, budget.transformer, seed=seed),
+        "video_vae": partial(train_vae, folder, budget, seed, beside),
+        "speech_encoder": partial(train_speech, folder, budget, seed, beside),
+        "judge": partial(train_toon_judge, folder, budget, seed, beside),
+        "shards": partial(write_toon_shards, folder, scale=budget.films, workers=all_of_them),
+        "transformer": partial(
+            train_toon_transformer, folder, budget.transformer, seed=seed, batch_scale=batch_scale
+        ),
         "export": partial(export_toon, folder, folder / "model"),
     }
     for name, run in steps.items():
@@ -87,28 +101,38 @@ def train_toon(
 
 
 def run_step(folder: Path, name: str, run: Callable[[], object]) -> None:
-    """Run a step unless costs.json says that it is finished, and note what it cost."""
+    """Run a step unless costs.json says that it is finished, and note what it cost, what an
+    interrupted attempt at it cost included."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "costs.json"
     costs = json.loads(path.read_text()) if path.exists() else {}
-    if name in costs:
-        print(f"{name}: finished before, in {costs[name]['minutes']:.1f} minutes", flush=True)
+    cost = costs.get(name, {"minutes": 0.0, "cpu_minutes": 0.0, "finished": False})
+    if cost["finished"]:
+        say(f"{name}: finished before, in {cost['minutes']:.1f} minutes")
         return
-    print(f"{name}: started", flush=True)
+    say(f"{name}: started")
     started_s, cpu_s = time.monotonic(), sum(os.times()[:4])
-    run()
-    costs[name] = {
-        "minutes": (time.monotonic() - started_s) / 60,
-        "cpu_minutes": (sum(os.times()[:4]) - cpu_s) / 60,
-        "cores": os.cpu_count(),
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(costs, indent=1))
-    temporary.replace(path)
-    print(f"{name}: {costs[name]['minutes']:.1f} minutes", flush=True)
+    finished = False
+    try:
+        run()
+        finished = True
+    finally:
+        costs[name] = {
+            "minutes": cost["minutes"] + (time.monotonic() - started_s) / 60,
+            "cpu_minutes": cost["cpu_minutes"] + (sum(os.times()[:4]) - cpu_s) / 60,
+            "cores": os.cpu_count(),
+            "finished": finished,
+        }
+        write_text(path, json.dumps(costs, indent=1))
+    say(f"{name}: {costs[name]['minutes']:.1f} minutes")
 
 
-def train_vae(folder: Path, budget: ToonBudget, seed: int) -> None:
+def say(words: str) -> None:
+    """Progress goes where it does not mix with a command's result."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def train_vae(folder: Path, budget: ToonBudget, seed: int, workers: int) -> None:
     """Step 1, the video VAE, on films drawn meanwhile."""
     from openmocha.training.video_vae import train_video_vae
 
@@ -116,24 +140,28 @@ def train_vae(folder: Path, budget: ToonBudget, seed: int) -> None:
         folder / "video_vae",
         time_budget_s=60 * budget.video_vae,
         seed=seed,
+        workers=workers,
         device=local_device(),
     )
 
 
-def train_speech(folder: Path, budget: ToonBudget, seed: int) -> None:
+def train_speech(folder: Path, budget: ToonBudget, seed: int, workers: int) -> None:
     """Step 2, the speech encoder, on synthetic voices."""
     from openmocha.training.speech_encoder import train_speech_encoder
 
     train_speech_encoder(
-        folder / "speech_encoder", time_budget_s=60 * budget.speech_encoder, seed=seed
+        folder / "speech_encoder",
+        time_budget_s=60 * budget.speech_encoder,
+        seed=seed,
+        workers=workers,
     )
 
 
-def train_toon_judge(folder: Path, budget: ToonBudget, seed: int) -> None:
+def train_toon_judge(folder: Path, budget: ToonBudget, seed: int, workers: int) -> None:
     """Step 3, the judge that measures films; nothing after it needs it."""
     from openmocha.training.judge import train_judge
 
-    train_judge(folder / "judge", time_budget_s=60 * budget.judge, seed=seed)
+    train_judge(folder / "judge", time_budget_s=60 * budget.judge, seed=seed, workers=workers)
 
 
 def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> None:
@@ -147,7 +175,7 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
     for done in write_plan(shards, plan, partial(load_encoders, folder), workers):
         num_films += done.num_films
         rate = num_films / (time.monotonic() - started_s)
-        print(f"{done.name}: {num_films} films, {rate:.1f} a second", flush=True)
+        say(f"{done.name}: {num_films} films, {rate:.1f} a second")
 
 
 def load_networks(folder: Path) -> "tuple[VideoVAE, SpeechEncoder, TextEncoder]":
@@ -256,28 +284,30 @@ def write_weights(folder: Path, output: Path) -> None:
     export_model(newest, output / "model", weights="model")
 
 
+# Lips are a small part of what speech changes: they need more of a push than colours do.
+TOON_SAMPLING = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=6.0)
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
 
 @torch.no_grad()
 def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
-    """Write `path`.png: for some test stories a row of true frames and a row of the model's own.
-
-    Two thirds of a second of each, every other frame.
-    """
+    """Films of some test stories, two thirds of a second of each, as `path`-close-up.mp4 and so on,
+    and `path`.png with their frames below the true ones."""
     from openmocha.contact_sheet import write_png
     from openmocha.pipeline import MoChaPipeline
     from openmocha.toon.films import make_film
 
     assert isinstance(model, MoChaTransformer3DModel)
-    pipeline = MoChaPipeline(model, *load_networks(folder)).to(next(model.parameters()).device)
+    device = next(model.parameters()).device
+    pipeline = MoChaPipeline(model, *load_networks(folder), TOON_SAMPLING).to(device)
     rows = []
     for source, seed in PREVIEWS:
         frames = range(56, 72)
         film = make_film(seed, source, split="test", frames=frames)
         assert film.speech is not None
         speech = film.speech[frames.start * 2000 // 3 : frames.stop * 2000 // 3]
-        output = pipeline(film.caption, speech, num_inference_steps=10, seed=0)
+        output = pipeline(film.caption, speech, seed=0)
+        output.save(path.with_name(f"{path.name}-{source.replace(' ', '-')}.mp4"))
         rows += [np.concatenate(list(row[::2]), axis=1) for row in (film.frames, output.frames)]
     write_png(path.with_suffix(".png"), np.concatenate(rows))
 
@@ -285,15 +315,12 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 def export_toon(folder: Path, output: Path) -> None:
     """Step 6: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
     from openmocha.pipeline import MoChaPipeline
-    from openmocha.sampling import Sampling
 
     export_model(newest_checkpoint(folder), output / "transformer", torch.float32)
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
-    # Lips are a small part of what speech changes: they need more of a push than colours do.
-    sampling = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=6.0)
-    MoChaPipeline(transformer, *load_networks(folder), sampling).save_pretrained(output)
+    MoChaPipeline(transformer, *load_networks(folder), TOON_SAMPLING).save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -315,7 +342,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     match given.step:
         case "toon":
-            train_toon(given.folder, scale=given.scale, seed=given.seed, workers=given.workers)
+            train_toon(
+                given.folder,
+                scale=given.scale,
+                seed=given.seed,
+                workers=given.workers,
+                batch_scale=given.batch_scale,
+            )
         case "shards":
             workers = given.workers or os.cpu_count() or 1
             write_toon_shards(given.folder, scale=given.scale, workers=workers)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openmocha.models.config import MoChaConfig
 from openmocha.models.speech_attention import uniform_windows
 from openmocha.training.parallel import Ranks
 from openmocha.training.shards import (
@@ -31,10 +32,6 @@ from openmocha.training.shards import (
 from openmocha.training.stages import Crop, Stage, crop_order
 
 Array = np.ndarray[Any, Any]
-
-# Speech tokens beside a crop's own: one more that its windows see, and five that the projector
-# stacks.
-SPEECH_MARGIN = 6
 
 
 @dataclass(frozen=True)
@@ -129,6 +126,7 @@ class Batches:
         seed: int,
         dropout: Dropout,
         ranks: Ranks,
+        model: MoChaConfig,
     ) -> None:
         import grain
 
@@ -139,6 +137,7 @@ class Batches:
                     f"equally by {ranks.world} ranks"
                 )
         self.records, self.stage, self.ranks, self.dropout = records, stage, ranks, dropout
+        self.model = model
         self.order = crop_order(stage.crops)
         self.seed, self.stage_index = seed, stage_index
         self.mixes = []
@@ -179,6 +178,7 @@ class Batches:
             with_speech=not drop_speech,
             num_frames=int(self.records.rows["num_frames"][record_index]),
             seed=seed,
+            model=self.model,
         )
 
 
@@ -192,11 +192,12 @@ def cut(
     with_speech: bool,
     num_frames: int,
     seed: int,
+    model: MoChaConfig,
 ) -> Sample:
     """Some latent frames, from `first` on, of the k-th crop of a record, with their speech."""
     part = slice(first, first + latent_frames)
     start = int(record["start"][k]) + first
-    speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames)
+    speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames, model)
     speech = record.get("speech_tokens") if with_speech else None
     return Sample(
         latents=record["latents"][k][:, part],
@@ -208,7 +209,9 @@ def cut(
     )
 
 
-def speech_slice(start: int, latent_frames: int, num_frames: int) -> tuple[int, int, Array]:
+def speech_slice(
+    start: int, latent_frames: int, num_frames: int, model: MoChaConfig
+) -> tuple[int, int, Array]:
     """Which speech tokens a crop needs: (first token, how many, windows (F, W) into them).
 
     `start` is the crop's first latent frame in a film of `num_frames`. The slice holds everything
@@ -216,9 +219,13 @@ def speech_slice(start: int, latent_frames: int, num_frames: int) -> tuple[int, 
     latent frames hear in the whole film; at the film's ends it is shifted inward, as the windows
     are.
     """
-    windows = uniform_windows(num_frames // 4)[start : start + latent_frames].numpy()
-    num_tokens = min(num_frames, 4 * latent_frames + 2 * SPEECH_MARGIN)
-    first = min(max(0, 4 * start - SPEECH_MARGIN), num_frames - num_tokens)
+    r, left, right = model.frames_per_latent, model.window_left, model.window_right
+    margin = max(left, right) + model.speech_stack
+    windows = uniform_windows(num_frames // r, r, left, right)[
+        start : start + latent_frames
+    ].numpy()
+    num_tokens = min(num_frames, r * latent_frames + 2 * margin)
+    first = min(max(0, r * start - margin), num_frames - num_tokens)
     return first, num_tokens, windows - first
 
 

@@ -108,17 +108,17 @@ TOON_TALL = Crop(latent_frames=1, batch_size=64, height=160, width=96)
 # Close-ups teach lips, which are learnt last; the paper's stage of medium shots has 20% of them.
 TOON_FACES: dict[str, float] = {
     "close-up": 28,
-    "medium close-up": 26,
+    "medium close-up": 24,
     "medium": 14,
     "dialogue": 14,
-    "text": 18,
+    "text": TEXT_SHARE,
 }
 TOON_DIALOGUES: dict[str, float] = {
-    "close-up": 22,
-    "medium close-up": 20,
+    "close-up": 20,
+    "medium close-up": 16,
     "medium": 8,
-    "dialogue": 38,
-    "text": 12,
+    "dialogue": 36,
+    "text": TEXT_SHARE,
 }
 
 

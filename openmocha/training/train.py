@@ -4,13 +4,12 @@
 
 Everything random in a step is seeded by (seed, stage, step), and a checkpoint holds all that
 changes, so training stopped at any moment goes on to the same bits. `folder` receives checkpoints/,
-log.jsonl, tensorboard/ and samples/; a file named `stop` in it ends training after the step at
-hand, with a checkpoint.
+log.jsonl, tensorboard/ and samples/; a file named `stop` in it interrupts training after the step
+at hand, with a checkpoint.
 """
 
 import copy
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from openmocha.models.config import MoChaConfig
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.precision import mixed_precision
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
+from openmocha.training.log import open_log
 from openmocha.training.objective import Objective, corrupt, weighted_loss
 from openmocha.training.parallel import (
     Ranks,
@@ -112,21 +113,27 @@ def train(
     Goes on from the newest checkpoint in `folder`. A stage draws from the shards that are finished
     when it starts. `preview(ema, path)` writes sample films to `path` plus a suffix of its choice.
     Raises ValueError where another trainer owns the folder, or a checkpoint is damaged or belongs
-    to another model; FloatingPointError before a step that a non-finite loss would have spoiled.
+    to another model or other stages; FloatingPointError before a step that a non-finite loss would
+    have spoiled; KeyboardInterrupt, after a checkpoint, where a file `stop` asked for it.
     """
     device = next(model.parameters()).device
     with process_group(device) as ranks, owned(folder, ranks):
         training = start(model, folder, stages, config, ranks, preview)
         with open_log(folder, training.progress.step, ranks) as log:
-            while not training.done and not stop_asked(training):
+            while not training.done:
                 records = Records(shards, training.progress.shards or None)
                 training.progress = replace(training.progress, shards=records.shards)
                 stage, number = training.stage, training.progress.stage
-                batches = Batches(records, stage, number, config.seed, config.dropout, ranks)
+                batches = Batches(
+                    records, stage, number, config.seed, config.dropout, ranks, model.config
+                )
                 run_stage(training, batches, log)
                 if stage_over(training):
                     training.progress = Progress(training.progress.step, number + 1)
                 save(training)
+                if stop_asked(training):
+                    (folder / "stop").unlink(missing_ok=True)
+                    raise KeyboardInterrupt
         return training.ema.eval()
 
 
@@ -222,6 +229,14 @@ def resumed(training: Training, newest: Path) -> Progress:
             f"{newest} was trained with seed {state['config']['seed']}, not "
             f"{training.config.seed}; use its seed, or another folder"
         )
+    reached = state["progress"]["stage"] + 1
+    before = [stage["name"] for stage in state["stages"]][:reached]
+    names = [stage.name for stage in training.stages][: len(before)]
+    if names != before:
+        raise ValueError(
+            f"{newest} was trained in the stages {', '.join(before)}, not {', '.join(names)}; "
+            "use those, or start from its weights in another folder"
+        )
     tensors = checkpoint.training_tensors(training.model, training.ema, training.optimizer)
     checkpoint.load_tensors(newest, tensors, training.ranks)
     progress = state["progress"]
@@ -251,8 +266,9 @@ def keep_and_show(training: Training) -> None:
     if agree(time.monotonic() - training.saved_at_s >= config.checkpoint_every_s, ranks):
         save(training)
     due = time.monotonic() - training.previewed_at_s >= config.preview_every_s
-    # A sharded model would need all ranks to sample together.
-    if training.preview is not None and ranks.world == 1 and due:
+    # A sharded model would need all ranks to sample together; of copies, the first samples.
+    whole = not any(isinstance(p, DTensor) for p in training.ema.parameters())
+    if training.preview is not None and ranks.first and whole and due:
         samples = training.folder / "samples"
         samples.mkdir(exist_ok=True)
         training.preview(training.ema, samples / f"step-{training.progress.step:08d}")
@@ -333,31 +349,6 @@ def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
             lock.write(f"{os.getpid()}\n")
             lock.flush()
         yield
-
-
-@contextmanager
-def open_log(
-    folder: Path, first_step: int, ranks: Ranks
-) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What appends a row to log.jsonl and its numbers to TensorBoard, on the first rank."""
-    if not ranks.first:
-        yield lambda row: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer: Any = SummaryWriter
-    with (
-        (folder / "log.jsonl").open("a", buffering=1) as file,
-        writer(folder / "tensorboard", purge_step=first_step) as board,
-    ):
-
-        def log(row: dict[str, Any]) -> None:
-            file.write(json.dumps(row) + "\n")
-            for name, value in row.items():
-                if isinstance(value, float):
-                    board.add_scalar(name, value, row["step"])
-
-        yield log
 
 
 def export_model(
