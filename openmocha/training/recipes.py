@@ -285,7 +285,7 @@ def write_weights(folder: Path, output: Path) -> None:
 
 
 # Lips are a small part of what speech changes: they need more of a push than colours do.
-TOON_SAMPLING = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=6.0)
+TOON_SAMPLING = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=9.0)
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
 
