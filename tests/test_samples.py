@@ -245,6 +245,18 @@ def test_noise_levels_come_in_the_shares_asked():
     assert single.shape == (1,) and 0 < single < 1
 
 
+def test_longer_clips_get_more_noise_when_asked() -> None:
+    def drawn(num_frames: int, length_shift: float) -> float:
+        objective = Objective(0.0, 0.0, length_shift=length_shift)
+        return float(frame_sigmas(num_frames, torch.Generator().manual_seed(5), objective)[0])
+
+    plain = drawn(1, 0.5)
+    assert drawn(1, 0.0) == plain and drawn(16, 0.0) == plain
+    # sqrt(16) = 4; odds of noise grow by the shift.
+    odds, shifted = plain / (1 - plain), drawn(16, 0.5)
+    assert shifted / (1 - shifted) == pytest.approx(4 * odds, rel=1e-5)
+
+
 def test_weighted_loss_against_a_loop():
     velocity, target = torch.randn(3, 2, 4, 5, 6), torch.randn(3, 2, 4, 5, 6)
     weights = torch.rand(3, 4, 5, 6)
