@@ -61,7 +61,9 @@ def close_ups(pipeline: MoChaPipeline, num_films: int) -> Batch:
     """Four single latents of each film, with their conditions."""
     plan = ShardPlan("speech_use", "close-up", FIRST_SEED, num_films, 1, 4)
     clips = [toon_clip(FIRST_SEED + number, plan) for number in range(num_films)]
-    encoders = Encoders(pipeline.vae, pipeline.speech_encoder, pipeline.text_encoder)
+    encoders = Encoders(
+        pipeline.backbone.vae, pipeline.backbone.speech_encoder, pipeline.backbone.text_encoder
+    )
     records = [read_record(record) for record in encode_clips(clips, encoders)]
     samples = [
         cut(
@@ -73,7 +75,7 @@ def close_ups(pipeline: MoChaPipeline, num_films: int) -> Batch:
             with_speech=True,
             num_frames=NUM_FRAMES,
             seed=0,
-            model=pipeline.transformer.config,
+            model=pipeline.backbone.transformer.config,
         )
         for record in records
         for k in range(plan.num_crops)
@@ -88,7 +90,9 @@ def errors(pipeline: MoChaPipeline, batch: Batch, speech: Tensor, sigma: float) 
     noise = torch.randn(batch.latents.shape, generator=generator)
     sigmas = torch.full((len(noise),), sigma)
     noisy = add_noise(batch.latents, noise, sigmas)
-    velocity = pipeline.transformer(noisy, sigmas, batch.text, speech, batch.speech_windows)
+    velocity = pipeline.backbone.transformer(
+        noisy, sigmas, batch.text, speech, batch.speech_windows
+    )
     error = (velocity - velocity_target(batch.latents, noise)).square()
     mouth = repeat(batch.mouth_cells > 0, "B F h w -> B C F h w", C=error.shape[1])
     return {"mouth": float(error[mouth].mean()), "other": float(error[~mouth].mean())}

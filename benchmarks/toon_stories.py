@@ -128,7 +128,9 @@ def reconstruct(pipeline: Any, frames: np.ndarray) -> np.ndarray:
 
     video = rearrange(torch.from_numpy(frames), "T H W C -> 1 T C H W").float() / 127.5 - 1
     with torch.inference_mode():
-        decoded = pipeline.vae.decode(pipeline.vae.encode(video.to(pipeline.device)))
+        decoded = pipeline.backbone.vae.decode(
+            pipeline.backbone.vae.encode(video.to(pipeline.backbone.device))
+        )
     pixels = ((decoded[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
     return np.asarray(rearrange(pixels, "T C H W -> T H W C").numpy())
 

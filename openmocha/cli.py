@@ -89,6 +89,10 @@ def generate(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Pixels, multiples of 16, e.g. 192x128.")
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The film's first frame, stretched to its size.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What the film shall not be.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
@@ -124,6 +128,8 @@ def generate(
             film = pipeline(
                 request,
                 recording,
+                image,
+                negative_prompt=negative_prompt,
                 width=width,
                 height=height,
                 num_inference_steps=steps,
@@ -208,11 +214,13 @@ def render(
 ) -> None:
     """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
     with _plain_errors(as_json):
+        from openmocha.sampling import check_size
         from openmocha.toon.films import render_to_file
 
         sheet_file = _sheet_file(output, sheet)
         width, height = _parse_size(size)
         assert width is not None and height is not None
+        check_size(width, height)
         film = render_to_file(seed, source, output, width, height)
         _write_sheet(sheet_file, film.frames)
         truth = str(output.with_suffix(".json"))
@@ -234,14 +242,11 @@ def _request(prompt: str | None, script: Path | None) -> Any:
 
 def _parse_size(size: str | None) -> tuple[int | None, int | None]:
     """ "192x128" -> (192, 128); None keeps the model's own size."""
-    from openmocha.sampling import check_size
-
     if size is None:
         return None, None
     if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", size, re.IGNORECASE):
         raise ValueError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 192x128")
     width, height = map(int, size.lower().split("x"))
-    check_size(width, height)
     return width, height
 
 

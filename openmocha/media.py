@@ -113,6 +113,24 @@ def read_film(path: str | os.PathLike[str]) -> Film:
     return Film(np.stack(frames), _decode_speech(path) if has_sound else None, fps, metadata)
 
 
+def load_image(path: str | os.PathLike[str]) -> Frames:
+    """A picture, uint8 (H, W, 3), RGB: the first frame of whatever FFmpeg reads.
+
+    Raises FileNotFoundError or ValueError, as `load_speech` does.
+    """
+    import av
+
+    path = _existing_file(path, "image")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"image {path} has no picture; expected a PNG or JPEG file")
+            image: Frames = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise ValueError(_unreadable(path, "image", error)) from error
+    return image
+
+
 def parse_metadata(comment: str) -> dict[str, Any]:
     """openmocha's JSON from an mp4's comment tag; {} for the comments of other programs."""
     try:
@@ -137,7 +155,7 @@ def _unreadable(path: Path, kind: str, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error)
     return (
         f"{kind} file {path} cannot be decoded ({reason}); it is corrupt or no media file. "
-        "Expected anything FFmpeg reads: wav, mp3, m4a, flac, ogg, mp4, ..."
+        "Expected anything FFmpeg reads: wav, mp3, m4a, flac, ogg, mp4, png, jpg, ..."
     )
 
 

@@ -27,7 +27,6 @@ class Sampling:
     shift: float = 1.0  # see flow.shift_sigma
 
     def __post_init__(self) -> None:
-        check_size(self.width, self.height)
         if not 1 <= self.num_inference_steps <= 1000:
             raise ValueError(f"steps is {self.num_inference_steps}; expected 1 to 1000")
         for name in ("text_guidance_scale", "speech_guidance_scale"):
@@ -47,11 +46,13 @@ class Sampling:
         return cls(**{name: values[name] for name in names})
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise ValueError unless both sides are multiples of 16, from 64 to 512 pixels."""
+def check_size(
+    width: int, height: int, multiple: int = 16, smallest: int = 64, largest: int = MAX_SIDE
+) -> None:
+    """Raise ValueError unless both sides are multiples of `multiple` between two limits, pixels."""
     for side in (width, height):
-        if side % 16 or not 64 <= side <= MAX_SIDE:
+        if side % multiple or not smallest <= side <= largest:
             raise ValueError(
-                f"size {width}x{height} is not possible: width and height must be multiples of 16 "
-                f"from 64 to {MAX_SIDE}, such as 128x128, 192x128 or 128x224"
+                f"size {width}x{height} is not possible: width and height must be multiples of "
+                f"{multiple} from {smallest} to {largest}"
             )

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from openmocha import media
+from openmocha.backbones.backbone import Conditions
+from openmocha.backbones.paper import stack_text
 from openmocha.media import read_film
-from openmocha.pipeline import MoChaPipeline, stack_text
+from openmocha.pipeline import MoChaPipeline, denoise
 from openmocha.prompt import Character, Clip, Script
 from openmocha.sampling import Sampling
 
@@ -41,11 +43,11 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling):
     sigmas = torch.linspace(1, 0, sampling.num_inference_steps + 1)
     x = noise
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
-        null = pipeline.transformer(x, sigma[None], [no_text], None)
-        with_text = pipeline.transformer(x, sigma[None], [text], None)
+        null = pipeline.backbone.transformer(x, sigma[None], [no_text], None)
+        with_text = pipeline.backbone.transformer(x, sigma[None], [text], None)
         full = with_text
         if speech_tokens is not None:
-            full = pipeline.transformer(x, sigma[None], [text], speech_tokens)
+            full = pipeline.backbone.transformer(x, sigma[None], [text], speech_tokens)
         text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
         v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
         x = x + (following - sigma) * v
@@ -59,10 +61,11 @@ def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, sc
         num_inference_steps=3, text_guidance_scale=2.0, speech_guidance_scale=scale
     )
     with torch.inference_mode():
-        text, no_text = tiny.encode_text(PROMPT), tiny.encode_text("")
-        speech = tiny.encode_speech(voice(), 24) if with_speech else None
+        text, no_text = (tiny.backbone.encode_text(words) for words in (PROMPT, ""))
+        speech = tiny.backbone.encode_speech(voice(), 24) if with_speech else None
         noise = tiny.draw_noise(24, sampling, seed=0)
-        latents = tiny.denoise(noise, text, no_text, speech, sampling)
+        conditions = Conditions(text, no_text, speech)
+        latents = denoise(tiny.backbone, noise, conditions, sampling)
         expected = reference_latents(tiny, noise, text, no_text, speech, sampling)
     assert latents.shape == (1, 16, 6, 8, 8)
     assert (latents - noise).abs().mean() > 0.1
@@ -104,15 +107,18 @@ def test_too_long_speech_needs_permission(tiny):
 
 def test_features_of_a_speech_that_is_cut_are_those_of_the_whole(tiny):
     long = voice(2.0)
-    whole = tiny.encode_speech(long, 48)
-    assert torch.equal(tiny.encode_speech(long, 32), whole[:, :32])
-    cut_before = tiny.encode_speech(long[:21_333], 32)
+    whole = tiny.backbone.encode_speech(long, 48)
+    assert torch.equal(tiny.backbone.encode_speech(long, 32), whole[:, :32])
+    cut_before = tiny.backbone.encode_speech(long[:21_333], 32)
     assert not torch.allclose(cut_before, whole[:, :32], atol=1e-4)
 
 
 def test_silence_is_no_speech_however_it_hums(tiny):
     hum = (5e-4 * np.sin(np.arange(16_000))).astype(np.float32)
-    assert not tiny.encode_speech(hum, 24).any() and tiny.encode_speech(20 * hum, 24).any()
+    assert (
+        not tiny.backbone.encode_speech(hum, 24).any()
+        and tiny.backbone.encode_speech(20 * hum, 24).any()
+    )
 
 
 def test_silent_speech_warns_and_makes_a_film(tiny):

@@ -2,6 +2,7 @@
 
 import torch
 
+from openmocha.backbones.paper import PaperBackbone
 from openmocha.models.config import MoChaConfig
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
@@ -73,6 +74,5 @@ def tiny_pipeline(seed: int = 0) -> MoChaPipeline:
         for parameter in part.parameters():
             torch.nn.init.normal_(parameter, std=0.1 if parameter.ndim < 2 else 0.3)
     speech.eval()
-    return MoChaPipeline(
-        transformer, vae, speech, TextEncoder.from_pretrained(), SAMPLING, name="tiny"
-    )
+    backbone = PaperBackbone(transformer, vae, speech, TextEncoder.from_pretrained())
+    return MoChaPipeline(backbone, SAMPLING, name="tiny")

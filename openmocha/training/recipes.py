@@ -293,13 +293,15 @@ PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue",
 def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
     """Films of some test stories, two thirds of a second of each, as `path`-close-up.mp4 and so on,
     and `path`.png with their frames below the true ones."""
+    from openmocha.backbones.paper import PaperBackbone
     from openmocha.contact_sheet import write_png
     from openmocha.pipeline import MoChaPipeline
     from openmocha.toon.films import make_film
 
     assert isinstance(model, MoChaTransformer3DModel)
     device = next(model.parameters()).device
-    pipeline = MoChaPipeline(model, *load_networks(folder), TOON_SAMPLING).to(device)
+    backbone = PaperBackbone(model, *load_networks(folder))
+    pipeline = MoChaPipeline(backbone, TOON_SAMPLING).to(device)
     rows = []
     for source, seed in PREVIEWS:
         frames = range(56, 72)
@@ -314,13 +316,15 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 def export_toon(folder: Path, output: Path) -> None:
     """Step 6: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
+    from openmocha.backbones.paper import PaperBackbone
     from openmocha.pipeline import MoChaPipeline
 
     export_model(newest_checkpoint(folder), output / "transformer", torch.float32)
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
-    MoChaPipeline(transformer, *load_networks(folder), TOON_SAMPLING).save_pretrained(output)
+    backbone = PaperBackbone(transformer, *load_networks(folder))
+    MoChaPipeline(backbone, TOON_SAMPLING).save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,107 @@
+"""The paper's own transformer and the parts trained with it: the embedded model, and whatever
+`openmocha train` makes.
+
+Dimension letters as in backbone.py; L text tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import einsum, repeat
+from torch import Tensor
+
+from openmocha.backbones.backbone import Backbone, Conditions, FilmFormat, mocha_passes
+from openmocha.models.speech_encoder import SpeechEncoder
+from openmocha.models.text_encoder import TextEncoder
+from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.models.video_vae import VideoVAE
+from openmocha.precision import matrix_dtype, mixed_precision
+from openmocha.sampling import Sampling
+
+TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
+
+
+class PaperBackbone(Backbone):
+    """MoChaTransformer3DModel with VideoVAE, Wav2Vec2 and MiniLM."""
+
+    transformer: MoChaTransformer3DModel
+    vae: VideoVAE
+    speech_encoder: SpeechEncoder
+
+    def __init__(
+        self,
+        transformer: MoChaTransformer3DModel,
+        vae: VideoVAE,
+        speech_encoder: SpeechEncoder,
+        text_encoder: TextEncoder,
+    ) -> None:
+        self.transformer = transformer.eval()
+        self.vae = vae.eval()
+        self.speech_encoder = speech_encoder
+        self.text_encoder = text_encoder
+        self.device = torch.device("cpu")
+        self.dtype = matrix_dtype(self.device)
+        self.format = FilmFormat(
+            frames_per_latent=vae.config.frames_per_latent,
+            side_multiple=2 * vae.config.pixels_per_latent,
+            takes_image=True,
+        )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Transformer and VAE move; the small encoders stay where they are."""
+        self.device, self.dtype = device, dtype
+        self.transformer.to(device)
+        self.vae.to(device)
+
+    def encode_text(self, prompt: str) -> TextTokens:
+        """Token states (1, L, D) and mask (1, L); ValueError beyond 256 tokens."""
+        states, mask = self.text_encoder.encode([prompt])
+        return states.to(self.device), mask.to(self.device)
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, F, h, w)."""
+        pixels = self.vae.config.pixels_per_latent
+        frames = self.format.num_latents(num_frames)
+        return self.vae.config.latent_channels, frames, height // pixels, width // pixels
+
+    def velocity(
+        self, latents: Tensor, sigma: float, conditions: Conditions, sampling: Sampling
+    ) -> Tensor:
+        """All passes of guidance as one batch; a clean first frame has the noise level 0."""
+        passes = mocha_passes(conditions, sampling)
+        weights, texts, speeches = zip(*passes, strict=True)
+        num = len(passes)
+        batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
+        sigmas = torch.full((num, latents.shape[2]), sigma, device=latents.device)
+        if conditions.first_frame is not None:
+            sigmas[:, 0] = 0
+        with mixed_precision(self.device, self.dtype):
+            velocities = self.transformer(
+                batch,
+                sigmas,
+                [stack_text(texts)],
+                None if conditions.speech is None else torch.cat(speeches),
+            )
+        weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
+        velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
+        return velocity[None]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels (1, T, 3, H, W)."""
+        with mixed_precision(self.device, self.dtype):
+            pixels: Tensor = self.vae.decode(latents)
+        return pixels
+
+    def encode_frames(self, pixels: Tensor) -> Tensor:
+        """Latents (1, C, F, h, w)."""
+        with mixed_precision(self.device, self.dtype):
+            latents: Tensor = self.vae.encode(pixels)
+        return latents.float()
+
+
+def stack_text(texts: Sequence[TextTokens]) -> TextTokens:
+    """Prompts of several lengths as one batch, padded with zeros: (B, L, D) and mask (B, L)."""
+    longest = max(mask.shape[1] for _, mask in texts)
+    tokens = [torch.nn.functional.pad(t, (0, 0, 0, longest - t.shape[1])) for t, _ in texts]
+    masks = [torch.nn.functional.pad(m, (0, longest - m.shape[1])) for _, m in texts]
+    return torch.cat(tokens), torch.cat(masks)
