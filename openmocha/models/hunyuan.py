@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import torch
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.attention_processor import Attention
 from diffusers.models.normalization import AdaLayerNormZero
 from diffusers.models.transformers.transformer_hunyuan_video import (
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from openmocha.models.attention import RMSNorm
 from openmocha.models.speech_attention import causal_windows
+from openmocha.models.window_processor import attend_windows
 
 FRAMES_PER_LATENT = 4
 MODEL_TIMESTEPS = 999  # of sigma = 1; the base model's own pipeline says 1000
@@ -114,28 +114,21 @@ class WindowAttnProcessor:
     ) -> Tensor:
         """hidden_states (B, F, P, D); encoder_hidden_states (B, T, D); windows, attention_mask (F,
         W). Returns (B, F, P, D)."""
-        batch, frames = hidden_states.shape[:2]
         heads = "... (N K) -> ... N K"
         query = attn.norm_q(rearrange(attn.to_q(hidden_states), heads, N=attn.heads))
         # Tokens are projected once, then gathered: windows overlap.
         key = attn.norm_k(rearrange(attn.to_k(encoder_hidden_states), heads, N=attn.heads))
         value = rearrange(attn.to_v(encoder_hidden_states), heads, N=attn.heads)
-        key, value = (
-            rearrange(x[:, windows.flatten()], "B (F W) N K -> (B F) W N K", F=frames)
-            for x in (key, value)
-        )
-        mask = None
-        if attention_mask is not None:
-            mask = rearrange(attention_mask.expand(batch, -1, -1), "B F W -> (B F) 1 1 W")
-        attended = dispatch_attention_fn(
-            rearrange(query, "B F P N K -> (B F) P N K"),
+        attended = attend_windows(
+            query,
             key,
             value,
-            attn_mask=mask,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config,
+            windows,
+            attention_mask,
+            self._attention_backend,
+            self._parallel_config,
         )
-        attended = rearrange(attended, "(B F) P N K -> B F P (N K)", F=frames)
+        attended = rearrange(attended, "B F P N K -> B F P (N K)")
         projected: Tensor = attn.to_out[0](attended.to(hidden_states.dtype))
         return projected
 
