@@ -173,6 +173,21 @@ def models(as_json: Json = False) -> None:
         typer.echo(f"{row['name']}{missing}: {row['summary']}\n    licence: {row['licence']}")
 
 
+@app.command()
+def init(
+    base: Annotated[Path, typer.Option(help="A diffusers folder of Wan text-to-video.")],
+    speech_encoder: Annotated[Path, typer.Option(help="A Wav2Vec2 checkpoint folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new model folder.")],
+    as_json: Json = False,
+) -> None:
+    """Give a text-to-video model speech attention that is silent until it is trained."""
+    with _plain_errors(as_json):
+        from openmocha.backbones.folder import init_wan
+
+        init_wan(base, speech_encoder, output)
+        _report({"output": str(output)}, f"{output} is ready to be trained", as_json)
+
+
 @train.command("toon")
 def train_toon(
     folder: Annotated[Path, typer.Argument(help="Of the run; goes on where it stopped.")],

@@ -207,7 +207,8 @@ class MoChaPipeline:
         for a device that this machine lacks.
         """
         device = usable_device(device)
-        backbone, sampling = model_folders.load(name)
+        dtype = dtype or matrix_dtype(device)
+        backbone, sampling = model_folders.load(name, dtype)
         return cls(backbone, sampling, str(name)).to(device, dtype)
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:

@@ -43,6 +43,7 @@ class FilmFormat:
     takes_image: bool = False
     needs_prompt: bool = True
     needs_speech: bool = False
+    hears: bool = True
 
     def check_request(self, sampling: Sampling, prompt: str, speech: bool, image: bool) -> None:
         """Raise ValueError for anything asked that this model cannot do."""
@@ -57,6 +58,11 @@ class FilmFormat:
             raise ValueError("the prompt is empty; say who is seen, where, and what they do")
         if self.needs_speech and not speech:
             raise ValueError("this model makes films of speech only; give a speech recording")
+        if speech and not self.hears:
+            raise ValueError(
+                "this model has not learnt to hear: it has no speech encoder; make a film without "
+                "speech, or add one with `openmocha init` and train it"
+            )
         if image and not self.takes_image:
             raise ValueError("this model cannot start from an image; leave the image out")
 

@@ -269,6 +269,7 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         encoder's).
         """
         settings = {k: v for k, v in base.config.items() if not k.startswith("_")}
+        settings["patch_size"] = tuple(settings["patch_size"])
         unwanted = ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len")
         image = [name for name in unwanted if settings.pop(name)]
         if image:
@@ -278,8 +279,12 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
             )
         model = cls(**settings, **speech)
         model.load_state_dict(base.state_dict(), strict=False)
-        model.to(base.dtype)
-        return model
+        dtypes = {name: value.dtype for name, value in base.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            own = torch.float32 if "speech_norm" in name else base.dtype
+            parameter.data = parameter.data.to(dtypes.get(name, own))
+        built: Self = model
+        return built
 
     def forward(
         self,
