@@ -9,6 +9,7 @@ import torch
 from openmocha import media
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import stack_text
+from openmocha.contact_sheet import write_png
 from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline, denoise
 from openmocha.prompt import Character, Clip, Script
@@ -223,3 +224,27 @@ def test_a_folder_without_pickles_in_the_layout_of_diffusers(tiny_folder):
     for part in ("transformer", "vae", "speech_encoder"):
         assert {f"{part}/config.json", f"{part}/model.safetensors"} < files
     assert all(name.endswith((".json", ".safetensors")) for name in files)
+
+
+def test_an_image_is_the_first_latent_and_stays_so(tiny, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    write_png(tmp_path / "first.png", image)
+    assert (media.load_image(tmp_path / "first.png") == image).all()
+    with torch.inference_mode():
+        text = tiny.backbone.encode_text(PROMPT)
+        first = tiny.backbone.encode_image(image, 64, 64)
+        noise = tiny.draw_noise(16, tiny.sampling, seed=0)
+        conditions = Conditions(text, text, first_frame=first)
+        latents = denoise(tiny.backbone, noise, conditions, tiny.sampling)
+    assert first.shape == (1, 16, 1, 8, 8) and torch.equal(latents[:, :, :1], first)
+    film = tiny(PROMPT, voice(), tmp_path / "first.png", seed=1)
+    assert (film.frames == tiny(PROMPT, voice(), image, seed=1).frames).all()
+    assert (film.frames != tiny(PROMPT, voice(), seed=1).frames).any()
+
+
+def test_a_file_that_is_no_image_is_refused(tiny, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"image file .*text\.png cannot be decoded"):
+        tiny(PROMPT, voice(), tmp_path / "text.png")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        tiny(PROMPT, voice(), tmp_path / "none.png")
