@@ -124,6 +124,7 @@ class MoChaPipeline:
                 if picture is None
                 else self.backbone.encode_image(picture, sampling.height, sampling.width),
             )
+            self.backbone.before_denoising()
             noise = self.draw_noise(num_frames, sampling, seed)
             latents = denoise(self.backbone, noise, conditions, sampling, progress)
             frames = as_frames(self.backbone.decode(latents))

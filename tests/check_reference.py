@@ -15,19 +15,23 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor
 
-from openmocha import mocha_demo
+from openmocha.backbones.backbone import Conditions, FilmFormat, image_pixels
+from openmocha.backbones.hunyuan import SAMPLING, HunyuanBackbone, Words
 from openmocha.models.demo_checkpoint import model_settings, overlay
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, Speech, own_frame_windows
 from openmocha.models.speech_encoder import SpeechEncoder
+from openmocha.pipeline import denoise
 
 # Where how_to_check names no tolerance: the answer is the same arithmetic.
 TOLERANCES = {
@@ -112,9 +116,9 @@ def check(folder: Path) -> Iterator[Row]:
             yield Row(f"{case}: unknown kind of case", float("nan"), 0.0)
     yield from check_images(reference)
     for row in reference.about.get("audio_trim_table_num_frames_129", ()):
-        frames = round(row["samples_16k"] / 16_000 * mocha_demo.FPS)
+        frames = round(row["samples_16k"] / 16_000 * 24)
         error = abs(frames - row["t_audio"])
-        error += abs(mocha_demo.trimmed_length(frames, 129) - row["t_chunked"])
+        error += abs(FilmFormat(causal=True).whole_length(min(frames, 129)) - row["t_chunked"])
         yield Row(f"trim of {row['samples_16k']} samples", error, reference.tolerance("trim"))
     if (folder / "full_13b_keys.json").exists():
         yield check_names(json.loads((folder / "full_13b_keys.json").read_text()))
@@ -170,39 +174,40 @@ def check_attention(reference: Reference, name: str, what: str) -> Iterator[Row]
     yield Row("audio_cross_attn", error, reference.tolerance("audio_cross_attn"))
 
 
+class Recorded(HunyuanBackbone):
+    """Remembers the latents that it was asked about, step by step."""
+
+    def velocity(self, latents: Tensor, *others: Any) -> Tensor:
+        self.asked.append(latents)
+        return super().velocity(latents, *others)
+
+
 def check_pipeline(reference: Reference, case: str, about: dict[str, Any]) -> Iterator[Row]:
     """Every step of the sampler, its latents, and where it is given, the film."""
     inputs = reference.under("pipeline/in") | reference.under(f"{case}/in")
-    outputs = reference.under(f"{case}/out")
     prompt, negative = (
-        mocha_demo.Prompt(
-            inputs[f"{kind}_prompt_embeds"], inputs[f"{kind}_mask"], inputs[f"{kind}_pooled"]
-        )
+        Words(inputs[f"{kind}_prompt_embeds"], inputs[f"{kind}_mask"], inputs[f"{kind}_pooled"])
         for kind in ("pos", "neg")
     )
-    steps: dict[str, Tensor] = {}
-
-    def keep(step: int, latents: Tensor) -> None:
-        steps[f"step{step - 1}"] = latents
-        steps[f"step{step - 1}_frames_1_on"] = latents[:, :, 1:]
-
-    steps["latents"] = mocha_demo.denoise(
-        reference.model(about["model"]),
-        inputs["noise"],
-        prompt,
-        negative,
-        inputs["audio_embeds"][None],
-        mocha_demo.DemoSampling(about["steps"], about["timestep_shift"]),
-        inputs.get("image_latent_scaled"),
-        keep,
+    parts = SimpleNamespace(transformer=reference.model(about["model"]), vae=vae(reference))
+    backbone = Recorded(parts)
+    backbone.asked = []
+    settings = replace(SAMPLING, num_inference_steps=about["steps"], shift=about["timestep_shift"])
+    conditions = Conditions(
+        prompt, negative, inputs["audio_embeds"][None], inputs.get("image_latent_scaled")
     )
+    latents = denoise(backbone, inputs["noise"], conditions, settings)
+    found = {"latents": latents}
+    for number, one in enumerate([*backbone.asked[1:], latents]):
+        found |= {f"step{number}": one, f"step{number}_frames_1_on": one[:, :, 1:]}
     kind = "pipeline_sti2v" if "image_latent_scaled" in inputs else "pipeline"
-    for output, expected in outputs.items():
+    for output, expected in reference.under(f"{case}/out").items():
         if output == "video_np":
-            film = mocha_demo.decoded_frames(vae(reference), steps["latents"])
-            yield Row(f"{case} film", distance(film, expected), reference.tolerance("video"))
+            film = rearrange(backbone.decode(latents), "1 T c H W -> 1 T H W c")
+            error = distance((film / 2 + 0.5).clamp(0, 1), expected)
+            yield Row(f"{case} film", error, reference.tolerance("video"))
         else:
-            error = distance(steps[output], expected)
+            error = distance(found[output], expected)
             yield Row(f"{case} {output}", error, reference.tolerance(kind))
 
 
@@ -211,7 +216,8 @@ def check_features(reference: Reference, name: str) -> Iterator[Row]:
     recordings = {k.split("/")[0] for k in reference.under("audio_features")}
     for recording in sorted(recordings):
         given = reference.under(f"audio_features/{recording}")
-        found = mocha_demo.speech_features(encoder, given["in/waveform_16k"])
+        wave = given["in/waveform_16k"]
+        found = encoder.encode(wave, round(len(wave) / 16_000 * 24))
         error = distance(found, given["out/features"])
         yield Row(f"audio_features {recording}", error, reference.tolerance("audio_features"))
 
@@ -222,7 +228,7 @@ def check_images(reference: Reference) -> Iterator[Row]:
             case = name.removesuffix("/in/image_uint8_hwc")
             for output, expected in reference.under(f"{case}/out").items():
                 if output == "pixels_after_resize":
-                    found = mocha_demo.image_pixels(image.numpy(), *expected.shape[-2:])
+                    found = image_pixels(image.numpy(), *expected.shape[-2:])
                     error = distance(found.reshape(expected.shape), expected)
                     yield Row(f"{case} pixels", error, reference.tolerance("image"))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import HunyuanVideoTransformer3DModel
 
-from openmocha import mocha_demo
+from openmocha.backbones.hunyuan import guidance_weights
 from openmocha.models.demo_checkpoint import overlay, read_checkpoint
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, speech_windows
 
@@ -140,8 +140,8 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 
 
 def test_guidance_of_the_demo():
-    assert mocha_demo.guidance_weights(7, 4) == (7, -3, -3)
-    assert mocha_demo.guidance_weights(1, 1) == (1, 0, 0)
+    assert guidance_weights(7, 4) == (7, -3, -3)
+    assert guidance_weights(1, 1) == (1, 0, 0)
 
 
 # What passes through the sinusoid of 6000 depends on the last bit of an exponential

@@ -155,6 +155,9 @@ class Backbone(ABC):
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, h, w) of a film of whole length."""
 
+    def before_denoising(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Called when a film's conditions are encoded. What was needed for them may go."""
+
     def solver(self, sampling: Sampling) -> Solver:
         """Euler steps, where a model says nothing else."""
         return Euler(sampling.num_inference_steps, sampling.shift)

@@ -79,7 +79,8 @@ def init_wan(base: Path, speech_encoder: Path, output: Path) -> None:
     Raises ValueError where the base is no Wan text-to-video model, FileExistsError for an output
     that exists.
     """
-    from openmocha.backbones.wan import TRANSFORMERS, load_transformer
+    from openmocha.backbones.diffusers_backbone import TRANSFORMERS
+    from openmocha.backbones.wan import load_transformer
 
     index = store.read_json(store.model_folder(base) / store.INDEX, ["transformer"])
     if index["transformer"][1] != WAN_TRANSFORMERS[0]:

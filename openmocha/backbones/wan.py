@@ -11,15 +11,14 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, Wa
 from einops import rearrange
 from torch import Tensor
 
-from openmocha.backbones.backbone import Backbone, Conditions, FilmFormat, Solver, mocha_passes
-from openmocha.mocha_demo import NEGATIVE_PROMPT
+from openmocha.backbones.backbone import Conditions, FilmFormat, Solver, mocha_passes
+from openmocha.backbones.diffusers_backbone import NEGATIVE_PROMPT, TRANSFORMERS, DiffusersBackbone
 from openmocha.models import store
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.sampling import Sampling
 
 TEXT_TOKENS = 512
-TRANSFORMERS = ("transformer", "transformer_2")
 
 
 class UniPC(Solver):
@@ -40,50 +39,30 @@ class UniPC(Solver):
         return stepped
 
 
-class WanBackbone(Backbone):
+class WanBackbone(DiffusersBackbone):
     """WanMoChaTransformer3DModel (one, or two experts), diffusers' VAE and text encoder, Wav2Vec2.
 
     Wan 2.2's 5B can start from an image: its first latent frame is told that it has no noise.
     """
 
     transformer: WanMoChaTransformer3DModel
-    vae: Any
 
-    def __init__(
-        self,
-        transformer: WanMoChaTransformer3DModel,
-        diffusers_parts: WanPipeline,
-        speech_encoder: SpeechEncoder | None = None,
-        transformer_2: WanMoChaTransformer3DModel | None = None,
-        boundary: float | None = None,
-    ) -> None:
-        self.transformer = transformer.eval()
-        self.transformer_2 = transformer_2
-        self.boundary = boundary
-        self.parts = diffusers_parts
-        self.vae = diffusers_parts.vae.eval()
-        self.speech_encoder = speech_encoder
-        self.device, self.dtype = torch.device("cpu"), transformer.dtype
-        high_compression = self.vae.config.z_dim > 16  # Wan 2.2's 5B
+    def __init__(self, parts: WanPipeline, speech_encoder: Any = None) -> None:
+        super().__init__(parts, speech_encoder)
+        self.transformer_2: WanMoChaTransformer3DModel | None = parts.transformer_2
+        self.boundary: float = parts.config.boundary_ratio or 0.0
+        self.pixels_per_latent = self.vae.config.scale_factor_spatial
+        self.latent_channels = self.vae.config.z_dim
+        high_compression = self.latent_channels > 16  # Wan 2.2's 5B
         self.format = FilmFormat(
             fps=24 if high_compression else 16,
             causal=True,
-            side_multiple=2 * self.vae.config.scale_factor_spatial,
+            side_multiple=2 * self.pixels_per_latent,
             largest_side=1280,
             negative_prompt=NEGATIVE_PROMPT,
             takes_image=high_compression,
             hears=speech_encoder is not None,
         )
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """All but the speech encoder. Raises ValueError for another dtype than they were loaded in:
-        parts of the transformer stay in float32, which casting would undo."""
-        if dtype != self.dtype:
-            raise ValueError(f"the model was loaded in {self.dtype}; load it in {dtype} instead")
-        self.device = device
-        for part in (self.transformer, self.transformer_2, self.vae, self.parts.text_encoder):
-            if part is not None:
-                part.to(device)
 
     def encode_text(self, prompt: str) -> Tensor:
         """States (1, 512, width), zeros beyond the prompt. Raises ValueError beyond 512 tokens."""
@@ -92,16 +71,14 @@ class WanBackbone(Backbone):
             raise ValueError(
                 f"the prompt has {num_tokens} tokens; this model reads {TEXT_TOKENS}: shorten it"
             )
+        self.wake_text_encoders()
         states: Tensor = self.parts.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=TEXT_TOKENS
+            prompt,
+            do_classifier_free_guidance=False,
+            max_sequence_length=TEXT_TOKENS,
+            device=self.device,
         )[0]
         return states.to(self.device)
-
-    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(C, F, h, w)."""
-        pixels = self.vae.config.scale_factor_spatial
-        frames = self.format.num_latents(num_frames)
-        return self.vae.config.z_dim, frames, height // pixels, width // pixels
 
     def solver(self, sampling: Sampling) -> UniPC:
         """UniPC, as the base models were published with."""
@@ -117,62 +94,51 @@ class WanBackbone(Backbone):
         else:
             timestep[:, 0] = 0
         transformer = self.transformer
-        if self.transformer_2 is not None and sigma < (self.boundary or 0):
+        if self.transformer_2 is not None and sigma < self.boundary:
             transformer = self.transformer_2
         velocity = torch.zeros_like(latents)
-        for weight, words, speech in mocha_passes(conditions, sampling):
+        for number, (weight, words, speech) in enumerate(mocha_passes(conditions, sampling)):
             heard = None if speech is None else speech.to(self.dtype)
-            velocity += weight * transformer(latents.to(self.dtype), timestep, words, heard).float()
+            with transformer.cache_context(str(number)):
+                predicted = transformer(latents.to(self.dtype), timestep, words, heard)
+            velocity += weight * predicted.float()
         return velocity
 
-    def _scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of latents, (1, C, 1, 1, 1) each."""
+    def latent_scale(self) -> tuple[Tensor, Tensor]:
+        """By channel, (1, C, 1, 1, 1) each."""
         config = self.vae.config
         both = torch.tensor([config.latents_mean, config.latents_std], device=self.device)
         mean, deviation = rearrange(both, "two C -> two 1 C 1 1 1")
         return mean, deviation
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pixels (1, T, 3, H, W)."""
-        mean, deviation = self._scale()
-        video = self.vae.decode((latents * deviation + mean).to(self.vae.dtype)).sample
-        pixels: Tensor = rearrange(video, "1 c T H W -> 1 T c H W")
-        return pixels
-
-    def encode_frames(self, pixels: Tensor) -> Tensor:
-        """Latents (1, C, F, h, w)."""
-        mean, deviation = self._scale()
-        video = rearrange(pixels, "1 T c H W -> 1 c T H W").to(self.vae.dtype)
-        latents: Tensor = self.vae.encode(video).latent_dist.mode().float()
-        return (latents - mean) / deviation
-
 
 def load_wan(folder: Path, dtype: torch.dtype) -> WanBackbone:
-    """A diffusers folder of Wan text-to-video, or one that `init_wan` wrote."""
+    """A diffusers folder of Wan text-to-video, or one that `init` wrote."""
+    parts = wan_parts(folder, dtype)
+    speech = folder / "speech_encoder"
+    return WanBackbone(parts, SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None)
+
+
+def wan_parts(folder: Path, dtype: torch.dtype) -> WanPipeline:
+    """The networks of a folder, their weights in `dtype`."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     index = store.read_json(folder / store.INDEX, ["transformer", "vae", "text_encoder"])
-    transformers = [
-        load_transformer(folder / name, index[name][1], dtype)
+    transformers = {
+        name: load_transformer(folder / name, index[name][1], dtype)
         for name in TRANSFORMERS
         if (index.get(name) or [None])[0] is not None
-    ]
-    parts = WanPipeline(
+    }
+    return WanPipeline(
         tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         text_encoder=UMT5EncoderModel.from_pretrained(
             folder / "text_encoder", dtype=dtype, local_files_only=True
         ),
         vae=AutoencoderKLWan.from_pretrained(folder / "vae", dtype=dtype),
         scheduler=UniPCMultistepScheduler.from_pretrained(folder / "scheduler"),
-        transformer=None,
-    )
-    speech = folder / "speech_encoder"
-    return WanBackbone(
-        transformers[0],
-        parts,
-        SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None,
-        transformers[1] if len(transformers) > 1 else None,
-        index.get("boundary_ratio"),
+        boundary_ratio=index.get("boundary_ratio"),
+        expand_timesteps=index.get("expand_timesteps", False),
+        **transformers,
     )
 
 

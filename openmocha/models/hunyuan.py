@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import torch
 from diffusers.configuration_utils import register_to_config
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.attention_processor import Attention
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # noqa: PLC0414 (loaders look for it here)
 from diffusers.models.normalization import AdaLayerNormZero
 from diffusers.models.transformers.transformer_hunyuan_video import (
     HunyuanVideoSingleTransformerBlock,
@@ -179,10 +181,15 @@ class SpeechDualBlock(HunyuanVideoTransformerBlock):  # type: ignore[misc]
         self.audio_cross_attn = SpeechCrossAttention(heads, head_width) if hears else None
 
     def forward(
-        self, video: Tensor, text: Tensor, temb: Tensor, rotary: Any, speech: Speech | None = None
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        rotary: Any,
+        speech: Speech | None = None,
     ) -> tuple[Tensor, Tensor]:
         # Padded text is attended to: no mask.
-        video, text = super().forward(video, text, temb, None, rotary)
+        video, text = super().forward(hidden_states, encoder_hidden_states, temb, None, rotary)
         return add_speech(self.audio_cross_attn, video, temb, speech), text
 
 
@@ -194,10 +201,15 @@ class SpeechSingleBlock(HunyuanVideoSingleTransformerBlock):  # type: ignore[mis
         self.audio_cross_attn = SpeechCrossAttention(heads, head_width) if hears else None
 
     def forward(
-        self, video: Tensor, text: Tensor, temb: Tensor, rotary: Any, speech: Speech | None = None
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        rotary: Any,
+        speech: Speech | None = None,
     ) -> tuple[Tensor, Tensor]:
         # Padded text is attended to: no mask.
-        video, text = super().forward(video, text, temb, None, rotary)
+        video, text = super().forward(hidden_states, encoder_hidden_states, temb, None, rotary)
         return add_speech(self.audio_cross_attn, video, temb, speech), text
 
 
@@ -209,6 +221,16 @@ def add_speech(
         return video
     added: Tensor = attention(video, temb, speech)
     return video + added
+
+
+# diffusers' caches (FirstBlockCache, ...) look a block up by its exact class.
+for _block in (SpeechDualBlock, SpeechSingleBlock):
+    TransformerBlockRegistry.register(
+        _block,
+        TransformerBlockMetadata(
+            return_hidden_states_index=0, return_encoder_hidden_states_index=1
+        ),
+    )
 
 
 class HunyuanMoChaTransformer3DModel(HunyuanVideoTransformer3DModel):  # type: ignore[misc]

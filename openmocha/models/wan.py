@@ -20,6 +20,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.attention import AttentionModuleMixin
+from diffusers.models.modeling_utils import ModelMixin as ModelMixin  # noqa: PLC0414 (loaders look for it here)
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import (
     WanTransformer3DModel,
@@ -49,7 +50,7 @@ class Speech:
 
 
 def humo_windows(features: Tensor, num_latent_frames: int) -> Tensor:
-    """Features (B, T, ...) -> (B, F, 8, ...): those of frames 4i-5 .. 4i+2, zeros beyond the film.
+    """Features (B, T, ...) -> (B, F, 8, ...): those of frames 4i-5 .. 4i+2, zeros beyond them.
 
     Source: HuMo's code (MODELS.md c.1).
     """
@@ -71,9 +72,10 @@ class HuMoProjector(nn.Module):
         self.linear_3 = nn.Linear(hidden, HUMO_TOKENS * width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, features: Tensor, num_latent_frames: int) -> Tensor:
-        """(B, T, layers, speech_width) -> (B, 16 F, K)."""
-        windows = humo_windows(features, num_latent_frames)
+    def forward(self, features: Tensor, num_latent_frames: int, num_silent: int = 0) -> Tensor:
+        """(B, T, layers, speech_width) -> (B, 16 F, K); the last `num_silent` frames hear zeros."""
+        windows = humo_windows(features, num_latent_frames - num_silent)
+        windows = nn.functional.pad(windows, (0, 0) * 3 + (0, num_silent))
         hidden = self.linear_1(rearrange(windows, "B F frames n width -> B F (frames n width)"))
         hidden = self.linear_3(torch.relu(self.linear_2(torch.relu(hidden))))
         tokens: Tensor = self.norm(rearrange(hidden, "B F (W K) -> B (F W) K", W=HUMO_TOKENS))
@@ -292,6 +294,7 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         timestep: Tensor,
         encoder_hidden_states: Tensor,
         speech_tokens: Tensor | None = None,
+        num_reference_frames: int = 0,
     ) -> Tensor:
         """Velocity (noise - latents) of noisy latents.
 
@@ -299,7 +302,10 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
             hidden_states: (B, C, F, h, w).
             timestep: (B,) or, for each latent frame, (B, F); 1000 sigma.
             encoder_hidden_states: (B, L, text_dim), zeros beyond a prompt's length.
-            speech_tokens: (B, 1 + 4 (F - 1), layers, width). None leaves speech out.
+            speech_tokens: (B, 1 + 4 (F - 1), layers, width), HuMo's also longer: it hears a little
+                beyond the film. None leaves speech out.
+            num_reference_frames: of HuMo's latent frames, at the end, that are no part of the film
+                and hear nothing; F does not count them.
         """
         frames, height, width = hidden_states.shape[2:]
         pt, ph, pw = self.config.patch_size
@@ -307,7 +313,7 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         video = rearrange(self.patch_embedding(hidden_states), "B D F h w -> B (F h w) D")
         video = video.contiguous()
         temb, modulation, text = self._embed_conditions(timestep, encoder_hidden_states, video)
-        speech = self.hear(speech_tokens, frames // pt)
+        speech = self.hear(speech_tokens, frames // pt, num_reference_frames)
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 video = self._gradient_checkpointing_func(
@@ -344,19 +350,24 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         )
         return temb, rearrange(modulation, "... (six D) -> ... six D", six=6), text
 
-    def hear(self, speech_tokens: Tensor | None, num_latent_frames: int) -> Speech | None:
+    def hear(
+        self, speech_tokens: Tensor | None, num_latent_frames: int, num_reference_frames: int = 0
+    ) -> Speech | None:
         """Project speech and say who sees what of it. Raises ValueError for another length."""
         if speech_tokens is None:
             return None
-        expected = 1 + FRAMES_PER_LATENT * (num_latent_frames - 1)
-        if speech_tokens.shape[1] != expected:
+        humo = self.config.speech_kind == "humo"
+        film_frames = num_latent_frames - num_reference_frames
+        expected = 1 + FRAMES_PER_LATENT * (film_frames - 1)
+        extra = speech_tokens.shape[1] - expected
+        if extra < 0 or (extra and not humo):
             raise ValueError(
-                f"{num_latent_frames} latent frames stand for {expected} video frames, but there "
+                f"{film_frames} latent frames stand for {expected} video frames, but there "
                 f"are {speech_tokens.shape[1]} speech tokens; cut the speech to 1 + 4k frames"
             )
         device = speech_tokens.device
-        if self.config.speech_kind == "humo":
-            tokens = self.speech_projector(speech_tokens, num_latent_frames)
+        if humo:
+            tokens = self.speech_projector(speech_tokens, num_latent_frames, num_reference_frames)
             windows = torch.arange(tokens.shape[1], device=device)
             return Speech(tokens, rearrange(windows, "(F W) -> F W", W=HUMO_TOKENS), None)
         windows, mask = causal_windows(num_latent_frames, FRAMES_PER_LATENT)
