@@ -175,17 +175,34 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def init(
-    base: Annotated[Path, typer.Option(help="A diffusers folder of Wan text-to-video.")],
-    speech_encoder: Annotated[Path, typer.Option(help="A Wav2Vec2 checkpoint folder.")],
+    base: Annotated[
+        Path, typer.Option(help="A diffusers folder of Wan or HunyuanVideo, text to video.")
+    ],
+    speech_encoder: Annotated[
+        Path, typer.Option(help="A Wav2Vec2 folder; for HuMo's weights, whisper-large-v3's.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new model folder.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="MoCha-Demo's model.ckpt, or HuMo's weights.")
+    ] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Base weights where the checkpoint has none.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a text-to-video model speech attention that is silent until it is trained."""
+    """Give a text-to-video model speech: public weights, or attention that is silent until it is
+    trained."""
     with _plain_errors(as_json):
-        from openmocha.backbones.folder import init_wan
+        from openmocha.backbones.assemble import Pieces
+        from openmocha.backbones.assemble import init as assemble
 
-        init_wan(base, speech_encoder, output)
-        _report({"output": str(output)}, f"{output} is ready to be trained", as_json)
+        notes: list[str] = []
+        pieces = Pieces(base, speech_encoder, checkpoint)
+        assemble(pieces, output, allow_partial, report=lambda fitted: notes.append(str(fitted)))
+        use = "be trained" if checkpoint is None else "make films"
+        told = "".join(f"; checkpoint: {note}" for note in notes)
+        result = {"output": str(output), "checkpoint": notes[0] if notes else None}
+        _report(result, f"{output} is ready to {use}{told}", as_json)
 
 
 @train.command("toon")

@@ -39,10 +39,10 @@ class Sampling:
         return replace(self, **{name: v for name, v in given.items() if v is not None})
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read scheduler_config.json. Raises ValueError where a setting is missing."""
+    def from_file(cls, file: str | os.PathLike[str]) -> Self:
+        """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(folder) / SETTINGS_FILE, names)
+        values = store.read_json(Path(file), names)
         return cls(**{name: values[name] for name in names})
 
 

@@ -31,6 +31,7 @@ from openmocha.backbones.hunyuan import SAMPLING, HunyuanBackbone, Words
 from openmocha.models.demo_checkpoint import model_settings, overlay
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, Speech, own_frame_windows
 from openmocha.models.speech_encoder import SpeechEncoder
+from openmocha.models.weights import assemble
 from openmocha.pipeline import denoise
 
 # Where how_to_check names no tolerance: the answer is the same arithmetic.
@@ -145,8 +146,10 @@ def check_forward(reference: Reference, case: str, name: str) -> Iterator[Row]:
         block, stream = tap.split("/")
         found = seen[block][("video", "text").index(stream)]
         yield Row(f"{case} {tap}", distance(found, value), reference.tolerance("forward"))
-    prefixed = HunyuanMoChaTransformer3DModel(**model_settings(reference.about["configs"][name]))
-    overlay(prefixed, {f"transformer.{k}": v for k, v in reference.weights(name).items()})
+    given = {f"transformer.{k}": v for k, v in reference.weights(name).items()}
+    tensors, _ = overlay(dict(model.named_parameters()), {}, given)
+    settings = model_settings(reference.about["configs"][name])
+    prefixed = assemble(HunyuanMoChaTransformer3DModel, settings, tensors, torch.float32)
     error = distance(prefixed.eval()(**inputs), expected)
     yield Row(f"{case} loaded with prefix", error, reference.tolerance("forward"))
 

@@ -9,8 +9,9 @@ import torch
 from diffusers import HunyuanVideoTransformer3DModel
 
 from openmocha.backbones.hunyuan import guidance_weights
-from openmocha.models.demo_checkpoint import overlay, read_checkpoint
+from openmocha.models.demo_checkpoint import overlay
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, speech_windows
+from openmocha.models.weights import read_weights
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference/mocha_demo"
 BASE = {
@@ -115,28 +116,30 @@ def test_a_checkpoint_is_laid_over_the_base_whole_or_not_at_all(tmp_path):
     trained, model = loud(tiny()), tiny()
     tensors = {f"transformer.{name}": tensor for name, tensor in trained.state_dict().items()}
     torch.save(tensors, tmp_path / "model.ckpt")
-    assert overlay(model, read_checkpoint(tmp_path / "model.ckpt")).complete
+    places, base = dict(model.named_parameters()), model.state_dict()
+    laid, report = overlay(places, base, read_weights(tmp_path / "model.ckpt"))
     expected = trained.state_dict()
-    assert all(torch.equal(tensor, expected[n]) for n, tensor in model.state_dict().items())
+    assert report.complete and laid.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in laid.items())
 
     name = "transformer_blocks.0.audio_cross_attn.attn.to_q.weight"
     wrong = dict(trained.state_dict()) | {name: torch.zeros(3, 3), "other": torch.zeros(1)}
     del wrong["proj_out.bias"]
-    model = tiny()
     with pytest.raises(ValueError, match=r"1 missing \(proj_out.bias\); 1 unexpected \(other\); 1"):
-        overlay(model, wrong)
-    untouched = tiny().state_dict()
-    assert all(torch.equal(tensor, untouched[name]) for name, tensor in model.state_dict().items())
-    assert overlay(model, wrong, allow_partial=True).misshaped == (name,)
+        overlay(places, base, wrong)
+    laid, report = overlay(places, base, wrong, allow_partial=True)
+    assert report.misshaped == (name,)
+    kept = {n for n, tensor in laid.items() if tensor is base[n]}
+    assert kept == {name, "proj_out.bias"}
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"weight": print}, tmp_path / "model.ckpt")
     with pytest.raises(ValueError, match="expected tensors by name"):
-        read_checkpoint(tmp_path / "model.ckpt")
+        read_weights(tmp_path / "model.ckpt")
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "model.ckpt")
     with pytest.raises(ValueError, match="other things than tensors"):
-        read_checkpoint(tmp_path / "model.ckpt")
+        read_weights(tmp_path / "model.ckpt")
 
 
 def test_guidance_of_the_demo():

@@ -1,22 +1,16 @@
 """A diffusers folder of Wan, tiny and random: films, images, and speech attention added to it."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKLWan,
-    UniPCMultistepScheduler,
-    WanPipeline,
-    WanTransformer3DModel,
-)
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from diffusers import WanPipeline
 
-from openmocha.backbones.folder import init_wan
+from openmocha.backbones.assemble import Pieces, init
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.pipeline import MoChaPipeline
+from tests.tiny_folders import voice, wan_folder
 from tests.tiny_model import tiny_speech_encoder
 
 SIZE = dict(height=64, width=64, num_frames=9, num_inference_steps=2, seed=3)
@@ -25,27 +19,7 @@ SIZE = dict(height=64, width=64, num_frames=9, num_inference_steps=2, seed=3)
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """Saved by diffusers alone."""
-    torch.manual_seed(0)
-    words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2, "cat": 3}, unk_token="<unk>"))
-    words.pre_tokenizer = Whitespace()
-    folder = tmp_path_factory.mktemp("wan") / "base"
-    WanPipeline(
-        tokenizer=PreTrainedTokenizerFast(
-            tokenizer_object=words, pad_token="<pad>", unk_token="<unk>"
-        ),
-        text_encoder=UMT5EncoderModel(
-            UMT5Config(vocab_size=8, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-        ),
-        transformer=WanTransformer3DModel(
-            num_attention_heads=2, attention_head_dim=12, text_dim=16, freq_dim=32, ffn_dim=32,
-            num_layers=2,
-        ).to(torch.bfloat16),
-        vae=AutoencoderKLWan(base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
-        scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
+    return wan_folder(tmp_path_factory.mktemp("wan") / "base")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +27,8 @@ def mocha(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mocha")
     torch.manual_seed(1)
     tiny_speech_encoder().save_pretrained(folder / "wav2vec2")
-    init_wan(base, folder / "wav2vec2", folder / "model")
+    init(Pieces(base, folder / "wav2vec2"), folder / "model")
     return folder / "model"
-
-
-def voice(seconds=0.6):
-    return (0.3 * np.random.default_rng(0).standard_normal(round(seconds * 16_000))).astype("f4")
 
 
 def test_a_base_folder_makes_the_film_that_diffusers_makes(base):
@@ -110,3 +80,33 @@ def test_what_it_cannot_do_is_said_before_work_starts(mocha):
         pipeline("cat " * 600, **SIZE)
     with pytest.raises(ValueError, match="multiples of 16 from 64 to 1280"):
         pipeline("a cat", height=72, width=64)
+
+
+def test_saved_and_opened_again_it_makes_the_same_film(mocha, tmp_path):
+    ours = MoChaPipeline.from_pretrained(mocha, dtype=torch.float32)
+    ours.sampling = ours.sampling.with_given(num_inference_steps=1)
+    for block in ours.backbone.transformer.blocks:
+        torch.nn.init.normal_(block.speech_attn.output.weight)
+    ours.save_pretrained(tmp_path / "saved")
+    again = MoChaPipeline.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    assert again.sampling == ours.sampling
+    size = dict(height=64, width=64, seed=3)
+    films = [pipeline("a cat", voice(), **size).frames for pipeline in (ours, again)]
+    assert np.array_equal(*films)
+    alone = WanPipeline.from_pretrained(tmp_path / "saved")  # diffusers finds our class by its name
+    assert isinstance(alone.transformer, WanMoChaTransformer3DModel)
+
+
+def test_damaged_folders_are_named(base, tmp_path):
+    shutil.copytree(base, tmp_path / "base")
+    weights = tmp_path / "base" / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"transformer/diffusion_pytorch_model.safetensors cannot"):
+        MoChaPipeline.from_pretrained(tmp_path / "base")
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="transformer holds no weights"):
+        MoChaPipeline.from_pretrained(tmp_path / "base")
+    index = tmp_path / "base" / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}')
+    with pytest.raises(FileNotFoundError, match=r"lacks 2 of 2 .* \(one.safetensors"):
+        MoChaPipeline.from_pretrained(tmp_path / "base")

@@ -31,6 +31,8 @@ class DiffusersBackbone(Backbone):
     The VAE is causal: its first latent frame is one video frame, the others four each.
     """
 
+    transformer: Any
+    vae: Any
     pixels_per_latent: int
     latent_channels: int
     placed_by_plan = False  # a memory plan moves the networks itself (memory.py)
@@ -68,8 +70,8 @@ class DiffusersBackbone(Backbone):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         for name, part in self.networks().items():
-            if name in TRANSFORMERS and part.is_cache_enabled:
-                part._reset_stateful_cache()
+            if name in TRANSFORMERS and getattr(part, "is_cache_enabled", False):
+                part._reset_stateful_cache()  # type: ignore[operator]
 
     def _move_text_encoders(self, device: torch.device) -> None:
         if not self.placed_by_plan:

@@ -4,9 +4,9 @@ A folder has diffusers' layout: model_index.json says the class of every part.
 """
 
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +21,12 @@ from openmocha.models.video_vae import VideoVAE
 from openmocha.sampling import SETTINGS_FILE, Sampling
 
 # Named, not imported: importing diffusers takes seconds, and the embedded model needs none of it.
-WAN_TRANSFORMERS = ("WanTransformer3DModel", "WanMoChaTransformer3DModel")
+LARGE_TRANSFORMERS = (
+    "WanTransformer3DModel",
+    "WanMoChaTransformer3DModel",
+    "HunyuanMoChaTransformer3DModel",
+)
+SAMPLING_FILE = "openmocha_sampling.json"  # scheduler/ of a diffusers folder is diffusers' own
 
 
 def load(name: str | os.PathLike[str], dtype: torch.dtype) -> tuple[Backbone, Sampling]:
@@ -34,16 +39,33 @@ def load(name: str | os.PathLike[str], dtype: torch.dtype) -> tuple[Backbone, Sa
     kind = store.read_json(folder / store.INDEX, ["transformer"])["transformer"][1]
     if kind == MoChaTransformer3DModel.__name__:
         store.verify(folder)
-        return load_paper(folder, str(name)), Sampling.from_folder(folder / "scheduler")
-    if kind in WAN_TRANSFORMERS:
-        from openmocha.backbones.wan import load_wan, wan_sampling
+        settings = Sampling.from_file(folder / "scheduler" / SETTINGS_FILE)
+        return load_paper(folder, str(name)), settings
+    if kind not in LARGE_TRANSFORMERS:
+        known = ", ".join((MoChaTransformer3DModel.__name__, *LARGE_TRANSFORMERS))
+        raise ValueError(f"model {name} has a transformer {kind}; this version opens {known}")
+    store.check_large(folder)
+    return load_large(folder, kind, dtype)
 
-        if (folder / store.CHECKSUMS).is_file():  # diffusers' own folders have none
-            store.verify(folder)
-        wan = load_wan(folder, dtype)
-        return wan, wan_sampling(wan)
-    known = ", ".join((MoChaTransformer3DModel.__name__, *WAN_TRANSFORMERS))
-    raise ValueError(f"model {name} has a transformer {kind}; this version opens {known}")
+
+def load_large(folder: Path, kind: str, dtype: torch.dtype) -> tuple[Backbone, Sampling]:
+    """A folder in diffusers' layout, and the settings saved with it or else the model's own."""
+    from openmocha.backbones import humo, hunyuan, wan
+
+    config = store.read_json(folder / "transformer" / "config.json")
+    backbone: Backbone
+    if kind == "HunyuanMoChaTransformer3DModel":
+        backbone = hunyuan.load_hunyuan(folder, dtype)
+        sampling = hunyuan.SAMPLING
+    elif config.get("speech_kind") == "humo":
+        backbone = humo.load_humo(folder, dtype)
+        sampling = humo.humo_sampling(backbone)
+    else:
+        backbone = wan.load_wan(folder, dtype)
+        sampling = wan.wan_sampling(backbone)
+    if (folder / SAMPLING_FILE).is_file():
+        sampling = Sampling.from_file(folder / SAMPLING_FILE)
+    return backbone, sampling
 
 
 def load_paper(folder: Path, name: str) -> PaperBackbone:
@@ -67,48 +89,20 @@ def load_paper(folder: Path, name: str) -> PaperBackbone:
 def save(
     backbone: Backbone, sampling: Sampling, folder: str | os.PathLike[str], dtype: torch.dtype
 ) -> None:
-    """Write a model folder that `load` reads."""
-    if not isinstance(backbone, PaperBackbone):
-        raise ValueError(f"a {type(backbone).__name__} cannot be saved yet; only PaperBackbone can")
-    save_paper(backbone, sampling, folder, dtype)
+    """Write a model folder that `load` reads. A large model's weights keep their own dtype."""
+    if isinstance(backbone, PaperBackbone):
+        save_paper(backbone, sampling, folder, dtype)
+    else:
+        save_large(backbone, sampling, Path(folder))
 
 
-def init_wan(base: Path, speech_encoder: Path, output: Path) -> None:
-    """A base folder of Wan with silent speech attention and a speech encoder, ready to train.
-
-    Raises ValueError where the base is no Wan text-to-video model, FileExistsError for an output
-    that exists.
-    """
-    from openmocha.backbones.diffusers_backbone import TRANSFORMERS
-    from openmocha.backbones.wan import load_transformer
-
-    index = store.read_json(store.model_folder(base) / store.INDEX, ["transformer"])
-    if index["transformer"][1] != WAN_TRANSFORMERS[0]:
-        raise ValueError(
-            f"{base} has a transformer {index['transformer'][1]}; expected {WAN_TRANSFORMERS[0]}"
-        )
-    encoder = SpeechEncoder.from_pretrained(speech_encoder)
-    if output.exists():
-        raise FileExistsError(f"{output} exists already; name a new folder")
-    output.mkdir(parents=True)
-    for name in TRANSFORMERS:
-        if (index.get(name) or [None])[0] is None:
-            continue
-        model = load_transformer(
-            base / name,
-            WAN_TRANSFORMERS[0],
-            torch.bfloat16,
-            speech_layers=encoder.layers,
-            speech_width=encoder.width,
-        )
-        model.save_pretrained(output / name)
-        index[name] = ["openmocha.models.wan", WAN_TRANSFORMERS[1]]
-    for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
-        shutil.copytree(base / part, output / part)
-    encoder.save_pretrained(output / "speech_encoder")
-    index["speech_encoder"] = ["openmocha", SpeechEncoder.__name__]
-    store.write_json(output / store.INDEX, index)
-    store.write_checksums(output)
+def save_large(backbone: Any, sampling: Sampling, folder: Path) -> None:
+    """A diffusers folder, with the speech encoder and settings beside diffusers' parts."""
+    backbone.parts.save_pretrained(folder)
+    if backbone.speech_encoder is not None:
+        backbone.speech_encoder.save_pretrained(folder / "speech_encoder")
+    store.write_json(folder / SAMPLING_FILE, asdict(sampling))
+    store.write_checksums(folder)
 
 
 def save_paper(

@@ -6,12 +6,9 @@ model's.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 PREFIX = "transformer."
 # Of the demo's configuration; the lists are its literals, whatever the number of blocks.
@@ -60,40 +57,19 @@ def model_settings(demo: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from one file, mapped rather than copied; nothing in it is executed.
-
-    Raises FileNotFoundError, or ValueError for a file that holds anything but tensors by name.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; check the path")
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # pickles fail in many ways, all of them mean the same to a user
-        raise ValueError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); expected tensors by "
-            "name, in a file of torch.save or safetensors"
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"checkpoint {path} holds other things than tensors; expected names only")
-    return {str(name): tensor for name, tensor in content.items()}
-
-
-@torch.no_grad()
 def overlay(
-    model: nn.Module, tensors: Mapping[str, Tensor], allow_partial: bool = False
-) -> OverlayReport:
-    """Copy a checkpoint's tensors over the model's by name, in the model's dtype.
+    places: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    checkpoint: Mapping[str, Tensor],
+    allow_partial: bool = False,
+) -> tuple[dict[str, Tensor], OverlayReport]:
+    """The base model's tensors, and a checkpoint's laid over them by name.
 
-    One leading "transformer." is taken off. What the checkpoint lacks keeps its value (the base
-    model's). Raises ValueError with the report where anything is missing, unexpected or
-    misshaped, before a single value has changed, unless `allow_partial`.
+    One leading "transformer." is taken off. `places` are the model's parameters (shapes suffice).
+    Raises ValueError with the report where anything is missing, unexpected or misshaped, unless
+    `allow_partial`: then what does not fit stays the base model's.
     """
-    places = dict(model.named_parameters())
-    given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    given = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint.items()}
     fitting = {n for n in places.keys() & given.keys() if places[n].shape == given[n].shape}
     report = OverlayReport(
         missing=tuple(name for name in places if name not in given),
@@ -105,6 +81,4 @@ def overlay(
             f"the checkpoint does not fit the model: {report}; allow a partial checkpoint to keep "
             "the base model's weights where it has none"
         )
-    for name in fitting:
-        places[name].copy_(given[name])
-    return report
+    return dict(base) | {name: given[name] for name in fitting}, report

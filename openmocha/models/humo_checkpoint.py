@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+PROJECTOR = "speech_projector"
 _BLOCK = {
     "norm2": "norm3",
     "ffn.net.0.proj": "ffn.0",
@@ -29,10 +30,10 @@ _TOP = {
     "condition_embedder.time_embedder.linear_2": "time_embedding.2",
     "condition_embedder.time_proj": "time_projection.1",
     "proj_out": "head.head",
-    "speech_projector.linear_1": "audio_proj.audio_proj_glob_1.layer",
-    "speech_projector.linear_2": "audio_proj.audio_proj_glob_2.layer",
-    "speech_projector.linear_3": "audio_proj.audio_proj_glob_3.layer",
-    "speech_projector.norm": "audio_proj.audio_proj_glob_norm.layer",
+    f"{PROJECTOR}.linear_1": "audio_proj.audio_proj_glob_1.layer",
+    f"{PROJECTOR}.linear_2": "audio_proj.audio_proj_glob_2.layer",
+    f"{PROJECTOR}.linear_3": "audio_proj.audio_proj_glob_3.layer",
+    f"{PROJECTOR}.norm": "audio_proj.audio_proj_glob_norm.layer",
 }
 
 

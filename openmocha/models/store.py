@@ -131,6 +131,20 @@ def verify(folder: str | os.PathLike[str]) -> None:
             )
 
 
+def check_large(folder: Path) -> None:
+    """A diffusers folder: checksums where it has them (diffusers' own have none), else that every
+    file of weights is there and whole."""
+    if (folder / CHECKSUMS).is_file():
+        verify(folder)
+        return
+    from openmocha.models.weights import check_safetensors, weight_files
+
+    for name, kind in read_json(folder / INDEX).items():
+        if isinstance(kind, list) and (folder / name / "config.json").is_file():
+            for file in weight_files(folder / name):
+                check_safetensors(file)
+
+
 def _read_checksums(folder: Path) -> dict[str, tuple[int, str]]:
     path = folder / CHECKSUMS
     if not path.is_file():

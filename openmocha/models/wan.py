@@ -13,6 +13,7 @@ latent frame, S projected speech tokens, W speech window, D width, K width of pr
 N heads, C latent channels, L text tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -124,17 +125,16 @@ class SpeechWindowAttention(nn.Module, AttentionModuleMixin):  # type: ignore[mi
         self.to_q = nn.Linear(width, width)
         self.to_k = nn.Linear(speech_width, width)
         self.to_v = nn.Linear(speech_width, width)
-        output = nn.Linear(width, width)
-        nn.init.zeros_(output.weight)
-        nn.init.zeros_(output.bias)
-        self.to_out = nn.ModuleList([output])
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
         self.norm_q = nn.RMSNorm(width, eps=eps)
         self.norm_k = nn.RMSNorm(width, eps=eps)
         self.processor: Any = SpeechWindowProcessor()
 
     @property
-    def output(self) -> nn.Module:
-        return self.to_out[0]
+    def output(self) -> nn.Linear:
+        linear = self.to_out[0]
+        assert isinstance(linear, nn.Linear)
+        return linear
 
     def forward(self, hidden_states: Tensor, speech: Speech) -> Tensor:
         """hidden_states (B, F P, D) -> what to add to them."""
@@ -200,6 +200,20 @@ TransformerBlockRegistry.register(
 )
 
 
+def text_only(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A base model's settings, without those of an image encoder. Raises ValueError if it has
+    one."""
+    unwanted = ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len")
+    image = [name for name in unwanted if settings.get(name)]
+    if image:
+        raise ValueError(
+            f"the base model has {', '.join(image)}: it wants an image's CLIP states; give a "
+            "text-to-video base"
+        )
+    kept = {name: value for name, value in settings.items() if name not in unwanted}
+    return kept | {"patch_size": tuple(settings["patch_size"])}
+
+
 class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
     """Wan 2.1 or 2.2 with speech; the defaults are Wan 2.1's 14B with the paper's speech.
 
@@ -261,6 +275,14 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
             )
         shape = (width, ffn_dim, num_attention_heads, token_width, qk_norm, cross_attn_norm, eps)
         self.blocks = nn.ModuleList(WanSpeechBlock(*shape) for _ in range(num_layers))
+        self.init_speech_weights()
+
+    def init_speech_weights(self) -> None:
+        """Exactly silent: what speech adds is multiplied with zero."""
+        for module in self.modules():
+            if isinstance(module, SpeechWindowAttention):
+                nn.init.zeros_(module.output.weight)
+                nn.init.zeros_(module.output.bias)
 
     @classmethod
     def from_base(cls, base: WanTransformer3DModel, **speech: Any) -> Self:
@@ -271,15 +293,7 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         encoder's).
         """
         settings = {k: v for k, v in base.config.items() if not k.startswith("_")}
-        settings["patch_size"] = tuple(settings["patch_size"])
-        unwanted = ("image_dim", "added_kv_proj_dim", "pos_embed_seq_len")
-        image = [name for name in unwanted if settings.pop(name)]
-        if image:
-            raise ValueError(
-                f"the base model has {', '.join(image)}: it wants an image's CLIP states; give a "
-                "text-to-video base"
-            )
-        model = cls(**settings, **speech)
+        model = cls(**text_only(settings), **speech)
         model.load_state_dict(base.state_dict(), strict=False)
         dtypes = {name: value.dtype for name, value in base.state_dict().items()}
         for name, parameter in model.named_parameters():
