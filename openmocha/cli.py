@@ -106,6 +106,10 @@ def generate(
         bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    memory: Annotated[
+        str | None, typer.Option(help="Of a GPU, for large models: low, balanced or fast.")
+    ] = None,
+    lora: Annotated[Path | None, typer.Option(help="A LoRA for a large model.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
@@ -120,10 +124,17 @@ def generate(
 
         from transformers.utils import logging
 
+        from openmocha.memory import checked_memory
         from openmocha.pipeline import MoChaPipeline
 
         logging.disable_progress_bar()  # of transformers, one for each network it loads
-        pipeline = MoChaPipeline.from_pretrained(model, device=device)
+        pipeline = MoChaPipeline.from_pretrained(
+            model,
+            device=device,
+            memory=checked_memory(memory),
+            lora=lora,
+            say=lambda text: typer.echo(text, err=True),
+        )
         with _progress("denoising", hidden=as_json) as progress:
             film = pipeline(
                 request,
@@ -153,24 +164,20 @@ def generate(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the models that can be named, with their licences."""
-    from openmocha.models.store import INDEX, KNOWN_MODELS
+    """List the models that can be named: licence, size, GPU memory, what they accept."""
+    from openmocha.models.hub import model_rows
 
-    rows = [
-        {
-            "name": model.name,
-            "installed": (model.folder / INDEX).is_file(),
-            "licence": model.licence,
-            "summary": model.summary,
-        }
-        for model in KNOWN_MODELS
-    ]
+    rows = model_rows()
     if as_json:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
         missing = "" if row["installed"] else " (its weights are missing)"
-        typer.echo(f"{row['name']}{missing}: {row['summary']}\n    licence: {row['licence']}")
+        typer.echo(f"{row['name']}{missing}: {row['summary']}")
+        typer.echo(f"    from {row['accepts']}; licence: {row['licence']}")
+        if row["memory_gib"]:
+            needed = ", ".join(f"{name} {gib}" for name, gib in row["memory_gib"].items())
+            typer.echo(f"    {row['weights_gib']} GiB to download; GPU memory, GiB: {needed}")
 
 
 @app.command()

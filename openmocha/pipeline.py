@@ -30,6 +30,7 @@ import openmocha
 from openmocha import media
 from openmocha.backbones import folder as model_folders
 from openmocha.backbones.backbone import Backbone, Conditions, fit_speech, held
+from openmocha.memory import Memory
 from openmocha.precision import matrix_dtype
 from openmocha.prompt import Script, parse_prompt
 from openmocha.sampling import Sampling
@@ -126,8 +127,8 @@ class MoChaPipeline:
             )
             self.backbone.before_denoising()
             noise = self.draw_noise(num_frames, sampling, seed)
-            latents = denoise(self.backbone, noise, conditions, sampling, progress)
-            frames = as_frames(self.backbone.decode(latents))
+            latents = self._denoise(noise, conditions, sampling, progress)
+            frames = as_frames(self._decode(latents))
         fps = self.backbone.format.fps
         spoken = None if recording is None else fit_speech(recording, num_frames, fps)
         settings = self._settings(words, negative_prompt, seed, num_frames, sampling)
@@ -138,6 +139,26 @@ class MoChaPipeline:
         shape = self.backbone.latent_shape(num_frames, sampling.height, sampling.width)
         generator = torch.Generator("cpu").manual_seed(seed)
         return torch.randn((1, *shape), generator=generator).to(self.backbone.device)
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def _denoise(self, noise: Tensor, *arguments: Any) -> Tensor:
+        try:
+            return denoise(self.backbone, noise, *arguments)
+        except torch.OutOfMemoryError as error:
+            size = f"{self.sampling.width}x{self.sampling.height}"
+            raise ValueError(
+                f"the GPU ran out of memory (a film of {size} by default); try a lower --memory "
+                "setting, a smaller --size or a shorter recording"
+            ) from error
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """The work is done by now: a film that cannot be decoded at once is decoded slowly."""
+        try:
+            return self.backbone.decode(latents)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return self.backbone.decode_sparingly(latents)
 
     # --- settings --------------------------------------------------------------------------------
 
@@ -200,17 +221,27 @@ class MoChaPipeline:
         name: str | os.PathLike[str] = "toon",
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        memory: Memory | None = None,
+        lora: str | os.PathLike[str] | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> Self:
-        """Load a model by name or folder, its files checked against their checksums.
+        """Load a model by name, folder or hub repository, its files checked.
 
-        dtype is what the matrices are multiplied in; None chooses bfloat16 where the hardware has
-        it, else float32. Raises what `store.model_folder` and `store.verify` raise, and ValueError
-        for a device that this machine lacks.
+        Args:
+            dtype: what matrices are multiplied in; None chooses bfloat16 where the hardware has it,
+                else float32.
+            memory: how a large model is placed on a GPU (memory.py); "balanced" if not given.
+            lora: a file for a large model's transformer.
+            say: told about downloads and the memory plan, before the work starts.
+
+        Raises what `store.model_folder` and `store.verify` raise, and ValueError for a device that
+        this machine lacks or a model that does not fit it.
         """
         device = usable_device(device)
         dtype = dtype or matrix_dtype(device)
-        backbone, sampling = model_folders.load(name, dtype)
-        return cls(backbone, sampling, str(name)).to(device, dtype)
+        lora = None if lora is None else Path(lora)
+        backbone, sampling = model_folders.load(name, device, dtype, memory, lora, say)
+        return cls(backbone, sampling, str(name))
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
         """Move the networks to a device and choose what they multiply in."""

@@ -147,6 +147,10 @@ class Backbone(ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, F, h, w) -> pixels (1, T, 3, H, W) in [-1, 1]."""
 
+    def decode_sparingly(self, latents: Tensor) -> Tensor:
+        """As decode, where that needed more memory than there is: slower, if the model can."""
+        return self.decode(latents)
+
     @abstractmethod
     def encode_frames(self, pixels: Tensor) -> Tensor:
         """Pixels (1, T, 3, H, W) in [-1, 1] -> latents (1, C, F, h, w)."""

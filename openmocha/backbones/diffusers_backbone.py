@@ -6,6 +6,7 @@ The pipeline object is never called. It holds the networks, encodes prompts, and
 devices where memory is short (memory.py). Dimension letters as in backbone.py.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,21 @@ class DiffusersBackbone(Backbone):
             for part in self.networks().values():
                 part.to(device)
 
+    def load_lora(self, file: Path) -> None:
+        """Add a LoRA, a safetensors file or a folder of one. Raises FileNotFoundError where there
+        is none, ValueError for one of another model."""
+        if not file.exists():
+            raise FileNotFoundError(f"LoRA {file} does not exist; check the path")
+        where = {"weight_name": file.name} if file.is_file() else {}
+        folder = file.parent if file.is_file() else file
+        try:
+            self.parts.load_lora_weights(folder, use_safetensors=True, **where)
+        except Exception as error:  # diffusers and peft raise many kinds for a file that is wrong
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"LoRA {file} does not fit this model ({reason})") from error
+        if not self.parts.get_active_adapters():
+            raise ValueError(f"LoRA {file} holds no layers of this model; give another")
+
     def networks(self) -> dict[str, nn.Module]:
         """Every network of the pipeline by its name in the folder."""
         parts = self.parts.components.items()
@@ -87,6 +103,22 @@ class DiffusersBackbone(Backbone):
     def latent_scale(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of what the VAE encodes to; both broadcast over (1, C, F, h, w)."""
         raise NotImplementedError
+
+    def decode_sparingly(self, latents: Tensor) -> Tensor:
+        """As decode, in tiles, and if that is still too much for the GPU, on the CPU."""
+        self.vae.enable_tiling()
+        try:
+            return self.decode(latents)
+        except torch.OutOfMemoryError:
+            if self.placed_by_plan:
+                raise
+        device, self.device = self.device, torch.device("cpu")
+        try:
+            self.vae.to("cpu")
+            return self.decode(latents.cpu())
+        finally:
+            self.device = device
+            self.vae.to(device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels (1, T, 3, H, W)."""

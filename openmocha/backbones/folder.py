@@ -4,15 +4,27 @@ A folder has diffusers' layout: model_index.json says the class of every part.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import openmocha
 from openmocha.backbones.backbone import Backbone
 from openmocha.backbones.paper import PaperBackbone
+from openmocha.memory import (
+    GIB,
+    Memory,
+    MemoryPlan,
+    apply_plan,
+    check_host,
+    choose_plan,
+    folder_film,
+    folder_parts,
+    peak_bytes,
+)
 from openmocha.models import store
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import PACKAGE, PACKAGE_SHA256, TextEncoder
@@ -20,52 +32,90 @@ from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.sampling import SETTINGS_FILE, Sampling
 
+if TYPE_CHECKING:
+    from openmocha.backbones.diffusers_backbone import DiffusersBackbone
+
 # Named, not imported: importing diffusers takes seconds, and the embedded model needs none of it.
+HUNYUAN = "HunyuanMoChaTransformer3DModel"
 LARGE_TRANSFORMERS = (
     "WanTransformer3DModel",
     "WanMoChaTransformer3DModel",
-    "HunyuanMoChaTransformer3DModel",
+    HUNYUAN,
 )
 SAMPLING_FILE = "openmocha_sampling.json"  # scheduler/ of a diffusers folder is diffusers' own
 
 
-def load(name: str | os.PathLike[str], dtype: torch.dtype) -> tuple[Backbone, Sampling]:
-    """The backbone of a model by name or folder, its files checked, and its settings.
+def load(
+    name: str | os.PathLike[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    memory: Memory | None = None,
+    lora: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Backbone, Sampling]:
+    """The backbone of a model by name or folder, its files checked, on its device, and its
+    settings.
 
-    dtype is that of a large model's weights; the embedded model's are float32. Raises what
-    `store.model_folder` and `store.verify` raise, ValueError for another kind of model.
+    dtype is that of a large model's weights; the embedded model's are float32. `say` is told about
+    downloads, and what memory a large model is planned to take, before it is loaded. Raises what
+    `store.model_folder` and `store.verify` raise, ValueError for another kind of model, and for one
+    that is too large for this machine.
     """
-    folder = store.model_folder(name)
+    folder = store.model_folder(name, say)
     kind = store.read_json(folder / store.INDEX, ["transformer"])["transformer"][1]
     if kind == MoChaTransformer3DModel.__name__:
         store.verify(folder)
+        if lora is not None:
+            raise ValueError(f"model {name} takes no LoRA; large models do")
         settings = Sampling.from_file(folder / "scheduler" / SETTINGS_FILE)
-        return load_paper(folder, str(name)), settings
+        paper = load_paper(folder, str(name))
+        paper.to(device, dtype)
+        return paper, settings
     if kind not in LARGE_TRANSFORMERS:
         known = ", ".join((MoChaTransformer3DModel.__name__, *LARGE_TRANSFORMERS))
         raise ValueError(f"model {name} has a transformer {kind}; this version opens {known}")
     store.check_large(folder)
-    return load_large(folder, kind, dtype)
+    parts = folder_parts(folder)
+    check_host(parts, dtype, str(name))
+    sampling = large_sampling(folder, kind)
+    plan = MemoryPlan()
+    if device.type == "cuda":
+        film = folder_film(folder, sampling)
+        free = torch.cuda.mem_get_info(device)[0]
+        plan = choose_plan(memory or "balanced", parts, film, free, dtype)
+        peak = peak_bytes(plan, parts, film, dtype) / GIB
+        say(f"{film.name}: about {peak:.0f} GiB of {free / GIB:.0f} GiB of GPU memory; {plan}")
+    backbone = load_large(folder, kind, dtype)
+    if lora is not None:
+        backbone.load_lora(lora)
+    apply_plan(plan, backbone, device)
+    return backbone, sampling
 
 
-def load_large(folder: Path, kind: str, dtype: torch.dtype) -> tuple[Backbone, Sampling]:
-    """A folder in diffusers' layout, and the settings saved with it or else the model's own."""
+def load_large(folder: Path, kind: str, dtype: torch.dtype) -> "DiffusersBackbone":
+    """The networks of a folder in diffusers' layout, on the CPU."""
     from openmocha.backbones import humo, hunyuan, wan
 
+    if kind == HUNYUAN:
+        return hunyuan.load_hunyuan(folder, dtype)
     config = store.read_json(folder / "transformer" / "config.json")
-    backbone: Backbone
-    if kind == "HunyuanMoChaTransformer3DModel":
-        backbone = hunyuan.load_hunyuan(folder, dtype)
-        sampling = hunyuan.SAMPLING
-    elif config.get("speech_kind") == "humo":
-        backbone = humo.load_humo(folder, dtype)
-        sampling = humo.humo_sampling(backbone)
-    else:
-        backbone = wan.load_wan(folder, dtype)
-        sampling = wan.wan_sampling(backbone)
+    is_humo = config.get("speech_kind") == "humo"
+    return humo.load_humo(folder, dtype) if is_humo else wan.load_wan(folder, dtype)
+
+
+def large_sampling(folder: Path, kind: str) -> Sampling:
+    """The settings saved with a folder, or else its model's own."""
+    from openmocha.backbones import humo, hunyuan, wan
+
     if (folder / SAMPLING_FILE).is_file():
-        sampling = Sampling.from_file(folder / SAMPLING_FILE)
-    return backbone, sampling
+        return Sampling.from_file(folder / SAMPLING_FILE)
+    if kind == HUNYUAN:
+        return hunyuan.SAMPLING
+    config = store.read_json(folder / "transformer" / "config.json")
+    if config.get("speech_kind") == "humo":
+        return humo.SAMPLING_17B if config["in_channels"] > 16 else humo.SAMPLING_1_7B
+    latent_channels = store.read_json(folder / "vae" / "config.json").get("z_dim", 16)
+    return wan.wan_sampling(latent_channels, (folder / "speech_encoder").is_dir())
 
 
 def load_paper(folder: Path, name: str) -> PaperBackbone:

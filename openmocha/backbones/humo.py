@@ -19,6 +19,9 @@ from openmocha.backbones.wan import WanBackbone, wan_parts
 from openmocha.models.whisper_features import FPS, WhisperFeatures
 from openmocha.sampling import Sampling
 
+# HuMo's own: the smaller model needs stronger guidance.
+SAMPLING_1_7B = Sampling(97, 480, 832, 50, 7.5, 7.5, shift=5.0)
+SAMPLING_17B = Sampling(97, 480, 832, 50, 5.0, 5.5, shift=5.0)
 MASK_CHANNELS = 4  # of the 17B's further input: where there is a picture
 
 
@@ -95,9 +98,3 @@ def load_humo(folder: Path, dtype: torch.dtype) -> HuMoBackbone:
     """A folder that `init` wrote from Wan's, HuMo's and Whisper's."""
     encoder = WhisperFeatures.from_pretrained(folder / "speech_encoder")
     return HuMoBackbone(wan_parts(folder, dtype), encoder)
-
-
-def humo_sampling(backbone: HuMoBackbone) -> Sampling:
-    """HuMo's own defaults: 97 frames, stronger guidance for the smaller model."""
-    text, speech = (5.0, 5.5) if backbone.takes_picture else (7.5, 7.5)
-    return Sampling(97, 480, 832, 50, text, speech, shift=5.0)

@@ -19,6 +19,7 @@ from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.sampling import Sampling
 
 TEXT_TOKENS = 512
+STANDARD_CHANNELS = 16  # of latents; only Wan 2.2's 5B has more, of a VAE of twice the side
 
 
 class UniPC(Solver):
@@ -53,7 +54,7 @@ class WanBackbone(DiffusersBackbone):
         self.boundary: float = parts.config.boundary_ratio or 0.0
         self.pixels_per_latent = self.vae.config.scale_factor_spatial
         self.latent_channels = self.vae.config.z_dim
-        high_compression = self.latent_channels > 16  # Wan 2.2's 5B
+        high_compression = self.latent_channels > STANDARD_CHANNELS
         self.format = FilmFormat(
             fps=24 if high_compression else 16,
             causal=True,
@@ -156,13 +157,14 @@ def load_transformer(
     return fresh
 
 
-def wan_sampling(backbone: WanBackbone) -> Sampling:
+def wan_sampling(latent_channels: int, hears: bool) -> Sampling:
     """The base model's defaults, with the paper's scale of speech (7.5)."""
-    shape = (121, 704, 1280) if backbone.format.takes_image else (81, 480, 832)
+    high_compression = latent_channels > STANDARD_CHANNELS
+    shape = (121, 704, 1280) if high_compression else (81, 480, 832)
     return Sampling(
         *shape,
         num_inference_steps=50,
         text_guidance_scale=5.0,
-        speech_guidance_scale=7.5 if backbone.format.hears else 1.0,
-        shift=5.0 if backbone.format.takes_image else 3.0,
+        speech_guidance_scale=7.5 if hears else 1.0,
+        shift=5.0 if high_compression else 3.0,
     )

@@ -263,6 +263,7 @@ class HunyuanMoChaTransformer3DModel(HunyuanVideoTransformer3DModel):  # type: i
         speech_window: SpeechWindow = "own",
         hearing_dual_blocks: tuple[int, ...] = tuple(range(0, 20, 2)),
         hearing_single_blocks: tuple[int, ...] = tuple(range(0, 40, 2)),
+        image_condition_type: None = None,  # in every config of the base model
     ) -> None:
         super().__init__(
             in_channels=in_channels,

@@ -8,13 +8,15 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 CHECKSUMS = "checksums.json"
 INDEX = "model_index.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ KNOWN_MODELS = (
 )
 
 
-def model_folder(name: str | os.PathLike[str]) -> Path:
-    """The folder of a known model, or of a path that holds a model_index.json.
+def model_folder(name: str | os.PathLike[str], say: Callable[[str], None] | None = None) -> Path:
+    """The folder of a known model, of a path that holds a model_index.json, or of a hub repository
+    "owner/name", which is downloaded; `say` is told how much.
 
-    Raises ValueError for an unknown name (with the nearest known one), FileNotFoundError for a
-    folder that is missing or holds no model.
+    Raises ValueError for an unknown name (with the nearest known one) or a repository that cannot
+    be fetched, FileNotFoundError for a folder that is missing or holds no model.
     """
     for model in KNOWN_MODELS:
         if str(name) == model.name:
@@ -56,6 +59,10 @@ def model_folder(name: str | os.PathLike[str]) -> Path:
         raise ValueError(
             f"unknown model {name!r}{hint} (known: {', '.join(known)}, or a folder's path)"
         )
+    if isinstance(name, str) and HUB_ID.fullmatch(name):
+        from openmocha.models.hub import open_public
+
+        return _with_index(open_public(name, say), f"model {name}")
     raise FileNotFoundError(f"model folder {name} does not exist; check the path")
 
 

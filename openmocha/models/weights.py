@@ -6,7 +6,8 @@ Mapped tensors are read from the disk when they are first used, and shared with 
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,18 @@ def _start_fresh(model: nn.Module, names: set[str]) -> None:
 def _place(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
     module, _, last = name.rpartition(".")
     setattr(model.get_submodule(module), last, parameter)
+
+
+def tensor_sizes(files: Sequence[Path]) -> dict[str, int]:
+    """Number of elements of every tensor by name, from the files' headers. Pickled files have no
+    header: they are opened, but not read."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+            with safe_open(file, "pt") as content:  # type: ignore[no-untyped-call]
+                names = list(content.keys())
+                sizes |= {n: math.prod(content.get_slice(n).get_shape()) for n in names}
+        else:
+            sizes |= {name: tensor.numel() for name, tensor in _read_pickle(file).items()}
+    return sizes
