@@ -1,9 +1,12 @@
-"""What hearing costs a public model: Wan with speech against diffusers' Wan without.
+"""What hearing costs a public model, and what our arrangement of it costs.
 
-    python -m benchmarks.backbone_speed --runs 7
+    python -m benchmarks.backbone_speed --runs 15
 
-Random weights, the same shapes, runs in turn; the figure is the median of the ratios of pairs. As
-many video tokens for each unit of width as in real use: tokens of all frames over width is 21.
+Wan with speech against diffusers' Wan without; MoCha-Demo's transformer against a plain composition
+of diffusers' blocks and diffusers' attention, frame by frame in one batch. Random weights, the same
+shapes, runs in turn, the order of a pair alternating; the figure is the median of the ratios of
+pairs. As many video tokens for each unit of width as in real use: tokens of all frames over width
+is 21.
 """
 
 import argparse
@@ -15,55 +18,158 @@ from pathlib import Path
 
 import torch
 from diffusers import WanTransformer3DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.transformers.transformer_hunyuan_video import (
+    HunyuanVideoSingleTransformerBlock,
+    HunyuanVideoTransformerBlock,
+)
+from einops import rearrange
 
 from benchmarks.machine import machine
+from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, own_frame_windows
 from openmocha.models.wan import WanMoChaTransformer3DModel
 
 RESULT = Path(__file__).parent / "results" / "backbone_speed.json"
-BASE = dict(num_attention_heads=2, ffn_dim=1492, text_dim=512, num_layers=4)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FRAMES, ROWS, COLS = 9, 40, 60  # latents; 2x2 make a token: 5,400 tokens of width 256
+WAN = dict(num_attention_heads=2, ffn_dim=1492, text_dim=512, num_layers=4)
+HUNYUAN = dict(
+    num_attention_heads=2, num_layers=2, num_single_layers=4, text_embed_dim=512,
+    pooled_projection_dim=64,
+)  # fmt: skip
 SPEECH_KINDS = {
-    "mocha": {},
-    "humo": dict(speech_kind="humo", speech_layers=5, speech_width=1280, speech_token_width=1536),
+    "wan + the paper's speech": {},
+    "wan + HuMo's speech": dict(
+        speech_kind="humo", speech_layers=5, speech_width=1280, speech_token_width=1536
+    ),
 }
+Forward = Callable[[], torch.Tensor]
 
 
 def main() -> None:
-    """Measure both kinds of speech, print, save."""
-    parser = argparse.ArgumentParser(description="Time of a forward with speech over one without.")
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description="Time of a forward over that of a plainer one.")
     parser.add_argument("--runs", type=int, default=7, help="pairs of each kind")
     runs = parser.parse_args().runs
-    ratios = {kind: measure(runs, settings) for kind, settings in SPEECH_KINDS.items()}
-    for kind, found in ratios.items():
-        print(f"wan + {kind} speech: {statistics.median(found):.3f} x (pairs {found})")
+    with torch.inference_mode():
+        pairs = {name: wan_pair(settings) for name, settings in SPEECH_KINDS.items()}
+        pairs["MoCha-Demo / diffusers' parts"] = hunyuan_pair()
+        ratios = {name: measure(runs, *pair) for name, pair in pairs.items()}
+    for name, found in ratios.items():
+        print(f"{name}: {statistics.median(found):.3f} x (pairs {min(found)} to {max(found)})")
     tokens = FRAMES * ROWS * COLS // 4
     content = {"machine": machine(), "video_tokens": tokens, "width": 256, "ratios": ratios}
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
 
 
-@torch.inference_mode()
-def measure(runs: int, settings: dict) -> list[float]:
-    """Ratios of `runs` pairs, after one that warms up."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def wan_pair(settings: dict) -> tuple[Forward, Forward]:
+    """Wan with speech, and diffusers' without."""
     torch.manual_seed(0)
-    base = WanTransformer3DModel(**BASE).eval().to(device)
-    model = WanMoChaTransformer3DModel.from_base(base, **settings).eval().to(device)
+    base = WanTransformer3DModel(**WAN).eval().to(DEVICE)
+    model = WanMoChaTransformer3DModel.from_base(base, **settings).eval().to(DEVICE)
     given = {
-        "hidden_states": torch.randn(1, 16, FRAMES, ROWS, COLS, device=device),
-        "timestep": torch.full((1,), 500.0, device=device),
-        "encoder_hidden_states": torch.randn(1, 512, 512, device=device),
+        "hidden_states": torch.randn(1, 16, FRAMES, ROWS, COLS, device=DEVICE),
+        "timestep": torch.full((1,), 500.0, device=DEVICE),
+        "encoder_hidden_states": torch.randn(1, 512, 512, device=DEVICE),
     }
     config = model.config
     shape = (1, 4 * FRAMES - 3, config.speech_layers, config.speech_width)
-    speech = torch.randn(shape, device=device)
+    speech = torch.randn(shape, device=DEVICE)
+    return lambda: model(**given, speech_tokens=speech), lambda: base(**given).sample
+
+
+def hunyuan_pair() -> tuple[Forward, Forward]:
+    """MoCha-Demo's transformer, and the same weights in diffusers' blocks and attention."""
+    torch.manual_seed(0)
+    model = HunyuanMoChaTransformer3DModel(**HUNYUAN).eval().to(DEVICE)
+    for module in model.modules():
+        if type(module).__name__ == "SpeechCrossAttention":
+            torch.nn.init.normal_(module.norm.linear.weight, std=0.1)
+    given = {
+        "hidden_states": torch.randn(1, 16, FRAMES, ROWS, COLS, device=DEVICE),
+        "timestep": torch.full((1,), 500.0, device=DEVICE),
+        "encoder_hidden_states": torch.randn(1, 256, 512, device=DEVICE),
+        "encoder_attention_mask": torch.ones(1, 256, device=DEVICE),
+        "pooled_projections": torch.randn(1, 64, device=DEVICE),
+        "guidance": torch.full((1,), 6000.0, device=DEVICE),
+    }
+    speech = torch.randn(1, 4 * FRAMES - 3, 12, 768, device=DEVICE)
+    plain = plain_attentions(model)
+
+    def composed() -> torch.Tensor:
+        return compose(model, plain, given, speech)
+
+    def ours() -> torch.Tensor:
+        return model(**given, speech_tokens=speech)
+
+    assert torch.allclose(ours(), composed(), atol=1e-4)
+    return ours, composed
+
+
+def plain_attentions(model: HunyuanMoChaTransformer3DModel) -> list[Attention | None]:
+    """diffusers' attention with the weights of each block's attention to speech."""
+    found: list[Attention | None] = []
+    for block in (*model.transformer_blocks, *model.single_transformer_blocks):
+        if block.audio_cross_attn is None:
+            found.append(None)
+            continue
+        attention = Attention(
+            query_dim=256, heads=2, dim_head=128, bias=True, qk_norm="rms_norm", eps=1e-6,
+            processor=AttnProcessor2_0(),
+        )  # fmt: skip
+        attention.load_state_dict(block.audio_cross_attn.attn.state_dict())
+        found.append(attention.eval().to(DEVICE))
+    return found
+
+
+def compose(
+    model: HunyuanMoChaTransformer3DModel,
+    attentions: list[Attention | None],
+    given: dict[str, torch.Tensor],
+    speech: torch.Tensor,
+) -> torch.Tensor:
+    """The forward in the plainest way: every frame a row of the batch, with its four tokens."""
+    rotary = model.rope(given["hidden_states"])
+    temb, _ = model.time_text_embed(
+        given["timestep"], given["pooled_projections"], given["guidance"]
+    )
+    video = model.x_embedder(given["hidden_states"])
+    text = model.context_embedder(
+        given["encoder_hidden_states"], given["timestep"], given["encoder_attention_mask"]
+    )
+    tokens = model.audio_projector(speech)
+    tokens = rearrange(tokens[:, own_frame_windows(FRAMES)], "1 F W D -> F W D")
+    blocks = (*model.transformer_blocks, *model.single_transformer_blocks)
+    for block, attention in zip(blocks, attentions, strict=True):
+        dual = isinstance(block, HunyuanVideoTransformerBlock)
+        kind = HunyuanVideoTransformerBlock if dual else HunyuanVideoSingleTransformerBlock
+        video, text = kind.forward(block, video, text, temb, None, rotary)
+        if attention is not None:
+            normed, gate, *_ = block.audio_cross_attn.norm(video, emb=temb)
+            queries = rearrange(normed, "1 (F P) D -> F P D", F=FRAMES)
+            heard = rearrange(attention(queries, tokens), "F P D -> 1 (F P) D")
+            video = video + gate[:, None] * heard
+    patches = model.proj_out(model.norm_out(video, temb))
+    return rearrange(
+        patches, "B (F h w) (C p q) -> B C F (h p) (w q)", h=ROWS // 2, w=COLS // 2, p=2, q=2
+    )
+
+
+def measure(runs: int, ours: Forward, plainer: Forward) -> list[float]:
+    """Ratios of `runs` pairs, after one that warms up; which comes first alternates."""
     ratios = []
-    for _ in range(runs + 1):
-        without = seconds(lambda: base(**given))
-        ratios.append(round(seconds(lambda: model(**given, speech_tokens=speech)) / without, 4))
+    for number in range(runs + 1):
+        if number % 2:
+            theirs = seconds(plainer)
+            mine = seconds(ours)
+        else:
+            mine = seconds(ours)
+            theirs = seconds(plainer)
+        ratios.append(round(mine / theirs, 4))
     return ratios[1:]
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Forward) -> float:
     """Wall time of one call."""
     started = time.perf_counter()
     work()

@@ -27,9 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-train = typer.Typer(help="Train models.", no_args_is_help=True)
 toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
-app.add_typer(train, name="train")
 app.add_typer(toon, name="toon")
 
 # Remembered, because an interrupt that arrives while a compiled module is imported gets lost.
@@ -212,30 +210,61 @@ def init(
         _report(result, f"{output} is ready to {use}{told}", as_json)
 
 
-@train.command("toon")
-def train_toon(
+@app.command()
+def train(
+    model: Annotated[
+        str, typer.Argument(help="toon (from nothing), or a folder of `init`: Wan that hears.")
+    ],
     folder: Annotated[Path, typer.Argument(help="Of the run; goes on where it stopped.")],
     scale: Annotated[
-        float, typer.Option(help="Of all budgets and film counts: 0.001 is a smoke run.")
+        float, typer.Option(help="toon: of all budgets and film counts; 0.001 is a smoke run.")
     ] = 1.0,
+    batch_scale: Annotated[int, typer.Option(min=1, help="toon: of all batches; 16 on a GPU.")] = 1,
+    shards: Annotated[
+        Path | None, typer.Option(help="Other films than toon's, by this model's encoders.")
+    ] = None,
+    films: Annotated[int, typer.Option(min=1, help="Toon films to draw of each kind.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Of all stages together.")] = 1000,
+    minutes: Annotated[float, typer.Option(help="Of all stages together.")] = float("inf"),
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips of a step, of all ranks.")] = 1,
+    latent_frames: Annotated[int, typer.Option(min=1, help="Of a clip; 21 are 81 frames.")] = 21,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the clips, pixels.")] = "832x480",
+    learning_rate: Annotated[float, typer.Option(help="The paper's if not given.")] = 1e-5,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of weights and batches.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw films.")] = None,
-    batch_scale: Annotated[int, typer.Option(min=1, help="Of all batches; 16 on a GPU.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Make the embedded model from nothing: voices, films, VAE, speech encoder, transformer."""
+    """Make the embedded model from nothing, or teach a large model of `init` to hear."""
     with _plain_errors(as_json):
-        if not scale > 0:
-            raise ValueError(f"scale is {scale}; expected a number above 0")
-        from openmocha.training import recipes
+        if model == "toon":
+            result = _train_toon(folder, scale, batch_scale, seed, workers)
+        else:
+            from openmocha.sampling import check_size
+            from openmocha.training.large import LargeTraining, train_folder
 
-        model = recipes.train_toon(
-            folder, scale=scale, seed=seed, workers=workers, batch_scale=batch_scale
-        )
-        costs = json.loads((folder / "costs.json").read_text(encoding="utf-8"))
-        minutes = ", ".join(f"{step} {cost['minutes']:.1f}" for step, cost in costs.items())
-        result = {"model": str(model), "costs": costs}
-        _report(result, f"{model} is ready; minutes of each step: {minutes}", as_json)
+            width, height = _parse_size(size)
+            assert width is not None and height is not None
+            check_size(width, height, largest=1280)
+            given = LargeTraining(
+                steps, minutes, batch_size, latent_frames, height, width, learning_rate, films,
+                seed, workers or 1,
+            )  # fmt: skip
+            result = {"model": str(train_folder(model, folder, given, shards))}
+        _report(result, f"{result['model']} is ready", as_json)
+
+
+def _train_toon(
+    folder: Path, scale: float, batch_scale: int, seed: int, workers: int | None
+) -> dict[str, Any]:
+    if not scale > 0:
+        raise ValueError(f"scale is {scale}; expected a number above 0")
+    from openmocha.training import recipes
+
+    model = recipes.train_toon(
+        folder, scale=scale, seed=seed, workers=workers, batch_scale=batch_scale
+    )
+    costs = json.loads((folder / "costs.json").read_text(encoding="utf-8"))
+    return {"model": str(model), "costs": costs}
 
 
 @toon.command()

@@ -192,7 +192,8 @@ def check_pipeline(reference: Reference, case: str, about: dict[str, Any]) -> It
         Words(inputs[f"{kind}_prompt_embeds"], inputs[f"{kind}_mask"], inputs[f"{kind}_pooled"])
         for kind in ("pos", "neg")
     )
-    parts = SimpleNamespace(transformer=reference.model(about["model"]), vae=vae(reference))
+    networks = {"transformer": reference.model(about["model"]), "vae": vae(reference)}
+    parts = SimpleNamespace(**networks, components=networks)
     backbone = Recorded(parts)
     backbone.asked = []
     settings = replace(SAMPLING, num_inference_steps=about["steps"], shift=about["timestep_shift"])

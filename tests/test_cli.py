@@ -191,9 +191,10 @@ def test_wrong_options_are_usage_errors(folder):
 
 def test_models_are_listed_with_licences():
     rows = json.loads(run("models", "--json").stdout)
-    assert [row["name"] for row in rows] == ["toon"]
-    assert all("Apache-2.0" in row["licence"] for row in rows)
-    assert "toon" in run("models").stdout
+    assert [row["name"] for row in rows][:2] == ["toon", "CongWei1230/MoCha-Demo"]
+    assert all(row["licence"] and row["accepts"] for row in rows)
+    listed = run("models").stdout
+    assert "excludes the EU" in listed and "GPU memory, GiB: fast" in listed
 
 
 def test_render_refuses_what_cannot_be(folder):

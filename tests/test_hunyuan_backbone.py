@@ -111,4 +111,8 @@ def test_saved_and_opened_again_it_makes_the_same_film(demo, tmp_path):
     ours.save_pretrained(tmp_path / "saved")
     again = MoChaPipeline.from_pretrained(tmp_path / "saved", dtype=torch.float32)
     films = [p("a cat", voice(0.2), **SIZE).frames for p in (ours, again)]
-    assert np.array_equal(*films)
+    # The weights are the same to the bit; where they lie in memory changes the last bit of a sum.
+    assert np.abs(films[0].astype(int) - films[1]).max() <= 1
+    for name, network in ours.backbone.networks().items():
+        found = again.backbone.networks()[name].state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())

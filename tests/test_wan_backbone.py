@@ -52,19 +52,19 @@ def test_a_base_model_cannot_hear_and_says_so(base):
 def test_speech_attention_is_silent_until_it_is_trained(base, mocha):
     ours = MoChaPipeline.from_pretrained(mocha, dtype=torch.float32)
     silent = MoChaPipeline.from_pretrained(base, dtype=torch.float32)("a cat", **SIZE)
-    heard = ours("a cat", voice(), **SIZE)
+    heard = ours("a cat", voice(0.4), **SIZE)
     # guidance adds three passes instead of two: the last bit of a sum
     assert np.abs(heard.frames.astype(int) - silent.frames).max() <= 1
     assert isinstance(ours.backbone.transformer, WanMoChaTransformer3DModel)
     for block in ours.backbone.transformer.blocks:
         torch.nn.init.normal_(block.speech_attn.output.weight)
-    moved = ours("a cat", voice(), **SIZE)
+    moved = ours("a cat", voice(0.4), **SIZE)
     assert moved.frames.shape == (9, 64, 64, 3) and not np.array_equal(moved.frames, silent.frames)
 
 
-@pytest.mark.parametrize(("seconds", "frames"), [(0.6, 9), (0.7, 9), (0.82, 13)])
+@pytest.mark.parametrize(("seconds", "frames"), [(0.2, 5), (0.4, 9), (0.6, 13)])
 def test_the_speech_says_how_long_the_film_is(mocha, seconds, frames):
-    """Cut to 1 + 4k frames at 16 a second."""
+    """Cut to 1 + 4k frames at 24 a second, the paper's rate."""
     film = MoChaPipeline.from_pretrained(mocha)(
         "a cat", voice(seconds), height=64, width=64, num_inference_steps=1
     )
@@ -92,7 +92,11 @@ def test_saved_and_opened_again_it_makes_the_same_film(mocha, tmp_path):
     assert again.sampling == ours.sampling
     size = dict(height=64, width=64, seed=3)
     films = [pipeline("a cat", voice(), **size).frames for pipeline in (ours, again)]
-    assert np.array_equal(*films)
+    # The weights are the same to the bit; where they lie in memory changes the last bit of a sum.
+    assert np.abs(films[0].astype(int) - films[1]).max() <= 1
+    for name, network in ours.backbone.networks().items():
+        found = again.backbone.networks()[name].state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
     alone = WanPipeline.from_pretrained(tmp_path / "saved")  # diffusers finds our class by its name
     assert isinstance(alone.transformer, WanMoChaTransformer3DModel)
 

@@ -9,7 +9,7 @@ speech encoder they belong to.
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def init(
                 model.save_pretrained(part / name)
                 index[name] = [type(model).__module__, type(model).__name__]
                 del model
-        _share_other_parts(pieces.base, part, index)
+        share_other_parts(pieces.base, part, list(index))
         encoder.save_pretrained(part / "speech_encoder")
         store.write_json(part / store.INDEX, index)
         store.write_checksums(part)
@@ -172,9 +172,9 @@ def _hunyuan(
     return assemble(HunyuanMoChaTransformer3DModel, settings, tensors, dtype)
 
 
-def _share_other_parts(base: Path, output: Path, index: Mapping[str, Any]) -> None:
+def share_other_parts(base: Path, output: Path, names: Sequence[str]) -> None:
     """VAE, text encoders, tokenizers and scheduler as they are; hard links where the disk can."""
-    for name in index:
+    for name in names:
         if name not in TRANSFORMERS and (base / name).is_dir():
             shutil.copytree(base / name, output / name, copy_function=_link_or_copy)
 

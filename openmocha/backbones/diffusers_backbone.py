@@ -40,10 +40,12 @@ class DiffusersBackbone(Backbone):
 
     def __init__(self, parts: Any, speech_encoder: Any = None) -> None:
         self.parts = parts
-        self.transformer = parts.transformer.eval()
-        self.vae = parts.vae.eval()
+        self.transformer = parts.transformer
+        self.vae = parts.vae
         self.speech_encoder = speech_encoder
-        self.device, self.dtype = torch.device("cpu"), parts.transformer.dtype
+        self.device, self.dtype = torch.device("cpu"), parts.vae.dtype
+        for network in self.networks().values():
+            network.eval()
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """All but the speech encoder. Raises ValueError for another dtype than they were loaded in:

@@ -3,6 +3,7 @@
 Dimension letters as in backbone.py; L text tokens.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class WanBackbone(DiffusersBackbone):
         self.latent_channels = self.vae.config.z_dim
         high_compression = self.latent_channels > STANDARD_CHANNELS
         self.format = FilmFormat(
-            fps=24 if high_compression else 16,
+            # What is made to hear keeps the paper's rate; the other bases learnt from 16.
+            fps=24 if high_compression or speech_encoder is not None else 16,
             causal=True,
             side_multiple=2 * self.pixels_per_latent,
             largest_side=1280,
@@ -65,9 +67,13 @@ class WanBackbone(DiffusersBackbone):
             hears=speech_encoder is not None,
         )
 
+    def num_text_tokens(self, prompt: str) -> int:
+        """How much of the text encoder's room a prompt takes."""
+        return len(self.parts.tokenizer(prompt).input_ids)
+
     def encode_text(self, prompt: str) -> Tensor:
         """States (1, 512, width), zeros beyond the prompt. Raises ValueError beyond 512 tokens."""
-        num_tokens = len(self.parts.tokenizer(prompt).input_ids)
+        num_tokens = self.num_text_tokens(prompt)
         if num_tokens > TEXT_TOKENS:
             raise ValueError(
                 f"the prompt has {num_tokens} tokens; this model reads {TEXT_TOKENS}: shorten it"
@@ -113,21 +119,22 @@ class WanBackbone(DiffusersBackbone):
         return mean, deviation
 
 
-def load_wan(folder: Path, dtype: torch.dtype) -> WanBackbone:
-    """A diffusers folder of Wan text-to-video, or one that `init` wrote."""
-    parts = wan_parts(folder, dtype)
+def load_wan(folder: Path, dtype: torch.dtype, with_transformers: bool = True) -> WanBackbone:
+    """A diffusers folder of Wan text-to-video, or one that `init` wrote. Without transformers it
+    only encodes."""
+    parts = wan_parts(folder, dtype, TRANSFORMERS if with_transformers else ())
     speech = folder / "speech_encoder"
     return WanBackbone(parts, SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None)
 
 
-def wan_parts(folder: Path, dtype: torch.dtype) -> WanPipeline:
+def wan_parts(folder: Path, dtype: torch.dtype, names: Sequence[str] = TRANSFORMERS) -> WanPipeline:
     """The networks of a folder, their weights in `dtype`."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     index = store.read_json(folder / store.INDEX, ["transformer", "vae", "text_encoder"])
     transformers = {
         name: load_transformer(folder / name, index[name][1], dtype)
-        for name in TRANSFORMERS
+        for name in names
         if (index.get(name) or [None])[0] is not None
     }
     return WanPipeline(
@@ -139,7 +146,7 @@ def wan_parts(folder: Path, dtype: torch.dtype) -> WanPipeline:
         scheduler=UniPCMultistepScheduler.from_pretrained(folder / "scheduler"),
         boundary_ratio=index.get("boundary_ratio"),
         expand_timesteps=index.get("expand_timesteps", False),
-        **transformers,
+        **({"transformer": None} | transformers),
     )
 
 

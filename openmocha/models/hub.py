@@ -258,7 +258,7 @@ def fetch(source: Source, say: Callable[[str], None] | None = None) -> Path:
             f"repository {name} does not exist, or is private (`hf auth login`); known models: "
             "`openmocha models`"
         ) from error
-    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError, RuntimeError) as error:
+    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:  # type: ignore[attr-defined]
         return _from_cache(source, error)
 
 

@@ -246,6 +246,9 @@ class WanMoChaTransformer3DModel(WanTransformer3DModel):  # type: ignore[misc]
         speech_stack: int = 5,
         speech_hidden: int = 512,
         speech_token_width: int | None = None,
+        image_dim: None = None,  # these three are in every config of the base models
+        added_kv_proj_dim: None = None,
+        pos_embed_seq_len: None = None,
     ) -> None:
         super().__init__(
             patch_size=patch_size,

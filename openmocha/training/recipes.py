@@ -37,12 +37,11 @@ from torch import nn
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.sampling import Sampling
-from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
 from openmocha.training.parallel import local_device
 from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
-from openmocha.training.train import TrainConfig, export_model, train
+from openmocha.training.train import TrainConfig, export_model, newest_of, train
 from openmocha.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -268,18 +267,10 @@ def train_toon_transformer(
     )
 
 
-def newest_checkpoint(folder: Path) -> Path:
-    """That of a run's transformer. Raises ValueError where there is none."""
-    checkpoints = checkpoint.checkpoints(folder / "transformer" / "checkpoints")
-    if not checkpoints:
-        raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
-    return checkpoints[-1]
-
-
 def write_weights(folder: Path, output: Path) -> None:
     """`output`/ema and `output`/model in bfloat16: small enough to carry to where training goes on
     (--start), with a new optimizer."""
-    newest = newest_checkpoint(folder)
+    newest = newest_of(folder / "transformer")
     export_model(newest, output / "ema", weights="ema")
     export_model(newest, output / "model", weights="model")
 
@@ -319,7 +310,7 @@ def export_toon(folder: Path, output: Path) -> None:
     from openmocha.backbones.paper import PaperBackbone
     from openmocha.pipeline import MoChaPipeline
 
-    export_model(newest_checkpoint(folder), output / "transformer", torch.float32)
+    export_model(newest_of(folder / "transformer"), output / "transformer", torch.float32)
     transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)

@@ -35,6 +35,17 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
+class CausalLayout:
+    """Speech of a model with a causal VAE: F latent frames stand for 1 + r (F - 1) video frames,
+    and the model itself says which of them each sees."""
+
+    frames_per_latent: int = 4
+
+    def num_tokens(self, latent_frames: int) -> int:
+        return 1 + self.frames_per_latent * (latent_frames - 1)
+
+
+@dataclass(frozen=True)
 class Dropout:
     """How often a sample loses a condition, so that guidance has something to steer away from."""
 
@@ -85,11 +96,12 @@ class Records:
         """The tensors of record `index` (module shards)."""
         return read_record(self.files[index])
 
-    def pool(self, source: str, crop: Crop) -> Array:
+    def pool(self, source: str, crop: Crop, causal: bool = False) -> Array:
         """All (record, crop, first latent frame within it) of a source that serve `crop`: int32 (n,
         3).
 
-        A longer stored crop serves as several short ones, side by side.
+        A longer stored crop serves as several short ones, side by side; a causal VAE's only by its
+        beginning.
         Raises ValueError where there is none.
         """
         rows = self.rows
@@ -99,7 +111,7 @@ class Records:
             (record, k, part * crop.latent_frames)
             for record in np.flatnonzero(fits)
             for k in range(rows["crops"][record])
-            for part in range(rows["latent_frames"][record] // crop.latent_frames)
+            for part in range(1 if causal else rows["latent_frames"][record] // crop.latent_frames)
         ]
         if not items:
             raise ValueError(
@@ -126,7 +138,7 @@ class Batches:
         seed: int,
         dropout: Dropout,
         ranks: Ranks,
-        model: MoChaConfig,
+        model: MoChaConfig | CausalLayout,
     ) -> None:
         import grain
 
@@ -143,7 +155,7 @@ class Batches:
         self.mixes = []
         for crop_index, crop in enumerate(stage.crops):
             pools = [
-                grain.MapDataset.source(records.pool(source, crop))
+                grain.MapDataset.source(records.pool(source, crop, isinstance(model, CausalLayout)))
                 .seed(derived_seed(seed, stage_index, crop_index, source_index))
                 .shuffle()
                 .repeat()
@@ -192,7 +204,7 @@ def cut(
     with_speech: bool,
     num_frames: int,
     seed: int,
-    model: MoChaConfig,
+    model: MoChaConfig | CausalLayout,
 ) -> Sample:
     """Some latent frames, from `first` on, of the k-th crop of a record, with their speech."""
     part = slice(first, first + latent_frames)
@@ -210,15 +222,22 @@ def cut(
 
 
 def speech_slice(
-    start: int, latent_frames: int, num_frames: int, model: MoChaConfig
+    start: int, latent_frames: int, num_frames: int, model: MoChaConfig | CausalLayout
 ) -> tuple[int, int, Array]:
     """Which speech tokens a crop needs: (first token, how many, windows (F, W) into them).
 
     `start` is the crop's first latent frame in a film of `num_frames`. The slice holds everything
     that the crop's windows and the projector's stack reach, so a crop hears exactly what the same
     latent frames hear in the whole film; at the film's ends it is shifted inward, as the windows
-    are.
+    are. Raises ValueError for a crop that a causal VAE did not make from its film's beginning.
     """
+    if isinstance(model, CausalLayout):
+        if start:
+            raise ValueError(
+                f"a crop starts at latent frame {start}; this model's VAE is causal, so its crops "
+                "start with their film: write other shards"
+            )
+        return 0, model.num_tokens(latent_frames), np.zeros((latent_frames, 0), np.int64)
     r, left, right = model.frames_per_latent, model.window_left, model.window_right
     margin = max(left, right) + model.speech_stack
     windows = uniform_windows(num_frames // r, r, left, right)[

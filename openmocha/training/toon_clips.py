@@ -43,6 +43,8 @@ class ShardPlan:
     num_crops: int
     width: int = 128
     height: int = 128
+    pixels_per_cell: int = PIXELS_PER_CELL
+    from_start: bool = False  # one crop, the film's beginning
 
 
 def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
@@ -52,14 +54,18 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
     cut = cut_frame(turns[1].spans[0][0], FPS) if len(story.clips) == 2 else None
     scenes = film_scenes(story, turns, cut, NUM_FRAMES)
     mouth = np.concatenate([scene.mouth for scene in scenes])
-    starts = crop_starts(mouth, plan.latent_frames, plan.num_crops, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    starts = [0]
+    if not plan.from_start:
+        starts = crop_starts(mouth, plan.latent_frames, plan.num_crops, rng)
     crops, cells = [], []
     for start in starts:
         first = FRAMES_PER_LATENT * start
         shown = range(first, first + FRAMES_PER_LATENT * plan.latent_frames)
         pixels, boxes = draw_scenes(story, scenes, shown, NUM_FRAMES, plan.width, plan.height)
         crops.append(pixels)
-        cells.append(mouth_cells(boxes[shown.start : shown.stop], plan.height, plan.width))
+        shown_boxes = boxes[shown.start : shown.stop]
+        cells.append(mouth_cells(shown_boxes, plan.height, plan.width, plan.pixels_per_cell))
     return TrainingClip(
         source=plan.source,
         seed=seed,
@@ -101,11 +107,13 @@ def far_apart(points: Array, count: int, rng: np.random.Generator) -> list[int]:
     return chosen
 
 
-def mouth_cells(boxes: Array, height: int, width: int) -> Array:
+def mouth_cells(
+    boxes: Array, height: int, width: int, pixels_per_cell: int = PIXELS_PER_CELL
+) -> Array:
     """Latent cells that a mouth touches: boxes (4 F, n, 4) in pixels -> uint8 (F, h, w)."""
-    rows, columns = height // PIXELS_PER_CELL, width // PIXELS_PER_CELL
+    rows, columns = height // pixels_per_cell, width // pixels_per_cell
     cells = np.zeros((len(boxes) // FRAMES_PER_LATENT, rows, columns), np.uint8)
-    for frame, mouths in enumerate(np.nan_to_num(boxes) / PIXELS_PER_CELL):
+    for frame, mouths in enumerate(np.nan_to_num(boxes) / pixels_per_cell):
         for x0, y0, x1, y1 in mouths:
             if x1 > x0 and y1 > y0:
                 top, left = max(0, int(y0)), max(0, int(x0))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,14 +101,15 @@ class Training:
 
 
 def train(
-    model: MoChaTransformer3DModel,
+    model: nn.Module,
     shards: Path,
     folder: Path,
     stages: Sequence[Stage],
     config: TrainConfig,
     preview: Preview | None = None,
 ) -> nn.Module:
-    """Train `model` in place through all stages and return its moving average, in eval mode.
+    """Train `model` (a MoChaTransformer3DModel, or a large one's WanInTraining) in place through
+    all stages and return its moving average, in eval mode.
 
     Goes on from the newest checkpoint in `folder`. A stage draws from the shards that are finished
     when it starts. `preview(ema, path)` writes sample films to `path` plus a suffix of its choice.
@@ -124,8 +125,9 @@ def train(
                 records = Records(shards, training.progress.shards or None)
                 training.progress = replace(training.progress, shards=records.shards)
                 stage, number = training.stage, training.progress.stage
+                layout: Any = model.config
                 batches = Batches(
-                    records, stage, number, config.seed, config.dropout, ranks, model.config
+                    records, stage, number, config.seed, config.dropout, ranks, layout
                 )
                 run_stage(training, batches, log)
                 if stage_over(training):
@@ -176,7 +178,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
 
 
 def start(
-    model: MoChaTransformer3DModel,
+    model: nn.Module,
     folder: Path,
     stages: Sequence[Stage],
     config: TrainConfig,
@@ -186,7 +188,7 @@ def start(
     """Model, EMA and optimizer on all ranks, filled from the newest checkpoint if there is one."""
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     if config.compile:
-        for block in model.blocks:
+        for block in cast(nn.ModuleList, model.blocks):
             # One graph for all blocks and all lengths of captions and crops.
             block.compile(dynamic=True)
     shard(model, ranks, config.shard_from)
@@ -349,6 +351,14 @@ def owned(folder: Path, ranks: Ranks) -> Iterator[None]:
             lock.write(f"{os.getpid()}\n")
             lock.flush()
         yield
+
+
+def newest_of(folder: Path) -> Path:
+    """The newest checkpoint of a training. Raises ValueError where there is none."""
+    saved = checkpoint.checkpoints(folder / "checkpoints")
+    if not saved:
+        raise ValueError(f"{folder} holds no checkpoint of a transformer yet; train one first")
+    return saved[-1]
 
 
 def export_model(
