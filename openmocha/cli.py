@@ -300,12 +300,15 @@ def render(
 
 
 def _request(prompt: str | None, script: Path | None) -> Any:
-    """The Script to film, from exactly one of the two."""
+    """The Script to film, or nothing: some models need no words."""
     from openmocha.prompt import load_script, parse_prompt
 
-    if (prompt is None) == (script is None):
+    if prompt is not None and script is not None:
         raise ValueError("give either a prompt or --script, and not both")
-    return load_script(script) if script is not None else parse_prompt(prompt or "")
+    if script is not None:
+        return load_script(script)
+    # Some models need no prompt; the pipeline knows.
+    return parse_prompt(prompt) if prompt and prompt.strip() else ""
 
 
 def _parse_size(size: str | None) -> tuple[int | None, int | None]:

@@ -94,6 +94,12 @@ def test_the_film_is_as_long_as_the_speech_and_hears_it(pipeline):
         pipeline("a cat", **SIZE)
 
 
+def test_in_bfloat16_the_film_is_nearly_the_same(pipeline):
+    whole = pipeline("a cat", voice(0.2), **SIZE).frames
+    half = MoChaPipeline.from_pretrained(pipeline.name, dtype=torch.bfloat16)
+    assert np.abs(half("a cat", voice(0.2), **SIZE).frames.astype(int) - whole).mean() < 5
+
+
 @torch.inference_mode()
 def test_guidance_and_the_slot_after_the_film(pipeline):
     """neg + s_t (text - neg) + s_a (both - text), each with zeros and unheard at the end."""

@@ -55,6 +55,14 @@ def test_the_prompt_may_be_left_out_and_the_speech_may_not(demo):
         pipeline("a cat", **SIZE)
 
 
+def test_in_bfloat16_the_film_is_nearly_the_same(demo):
+    films = [
+        MoChaPipeline.from_pretrained(demo, dtype=dtype)("a cat", voice(0.2), **SIZE).frames
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    assert np.abs(films[0].astype(int) - films[1]).mean() < 5
+
+
 def test_an_image_is_the_first_latent_frame_and_stays(demo):
     pipeline = MoChaPipeline.from_pretrained(demo, dtype=torch.float32)
     backbone, decoded = pipeline.backbone, []

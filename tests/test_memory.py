@@ -135,6 +135,8 @@ def test_one_block_at_a_time_gives_the_same_answer(demo, tmp_path):
         found = backbone(demo)
         apply_plan(plan, found, CPU)
         assert found.placed_by_plan and relative(answer(found), expected) < 1e-5
+        with torch.inference_mode():
+            assert found.decode(torch.zeros(1, 16, 2, 8, 8)).shape == (1, 5, 3, 64, 64)
 
 
 def test_weights_in_eight_bits_give_nearly_the_same_answer(demo):

@@ -114,3 +114,28 @@ def test_damaged_folders_are_named(base, tmp_path):
     index.write_text('{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}')
     with pytest.raises(FileNotFoundError, match=r"lacks 2 of 2 .* \(one.safetensors"):
         MoChaPipeline.from_pretrained(tmp_path / "base")
+
+
+def test_conditions_are_encoded_once_for_a_film(mocha, monkeypatch):
+    pipeline = MoChaPipeline.from_pretrained(mocha)
+    heard, read = [], []
+    encode = pipeline.backbone.speech_encoder.encode
+    monkeypatch.setattr(
+        pipeline.backbone.speech_encoder, "encode", lambda *a: heard.append(1) or encode(*a)
+    )
+    pipeline.backbone.parts.text_encoder.register_forward_hook(lambda *_: read.append(1))
+    pipeline("a cat", voice(0.2), height=64, width=64, num_inference_steps=3)
+    assert (len(heard), len(read)) == (1, 2)  # the prompt and the negative prompt
+
+
+def test_in_bfloat16_the_precise_layers_stay_precise(mocha):
+    pipeline = MoChaPipeline.from_pretrained(mocha, dtype=torch.bfloat16)
+    block = pipeline.backbone.transformer.blocks[0]
+    assert block.attn1.to_q.weight.dtype == torch.bfloat16
+    assert block.speech_norm.weight.dtype == block.norm2.weight.dtype == torch.float32
+    film = pipeline("a cat", voice(0.2), height=64, width=64, num_inference_steps=2)
+    whole = MoChaPipeline.from_pretrained(mocha, dtype=torch.float32)
+    expected = whole("a cat", voice(0.2), height=64, width=64, num_inference_steps=2, seed=0)
+    again = pipeline("a cat", voice(0.2), height=64, width=64, num_inference_steps=2, seed=0)
+    assert film.frames.shape == expected.frames.shape
+    assert np.abs(again.frames.astype(int) - expected.frames).mean() < 3

@@ -23,6 +23,7 @@ from openmocha.models.humo_checkpoint import PROJECTOR, from_humo
 from openmocha.models.weights import assemble, read_weights
 
 TRANSFORMERS = ("transformer", "transformer_2")
+SHARD_SIZE = "5GB"  # of the files written; one of them is in memory twice
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def init(
             if (index.get(name) or [None])[0] is not None:
                 kind = index[name][1]
                 model = build_transformer(pieces, name, kind, encoder, allow_partial, dtype, report)
-                model.save_pretrained(part / name)
+                model.save_pretrained(part / name, max_shard_size=SHARD_SIZE)
                 index[name] = [type(model).__module__, type(model).__name__]
                 del model
         share_other_parts(pieces.base, part, list(index))

@@ -38,12 +38,12 @@ class DiffusersBackbone(Backbone):
     latent_channels: int
     placed_by_plan = False  # a memory plan moves the networks itself (memory.py)
 
-    def __init__(self, parts: Any, speech_encoder: Any = None) -> None:
+    def __init__(self, parts: Any, speech_encoder: Any, dtype: torch.dtype) -> None:
         self.parts = parts
         self.transformer = parts.transformer
         self.vae = parts.vae
         self.speech_encoder = speech_encoder
-        self.device, self.dtype = torch.device("cpu"), parts.vae.dtype
+        self.device, self.dtype = torch.device("cpu"), dtype
         for network in self.networks().values():
             network.eval()
 

@@ -30,8 +30,10 @@ class HuMoBackbone(WanBackbone):
 
     speech_encoder: WhisperFeatures
 
-    def __init__(self, parts: WanPipeline, speech_encoder: WhisperFeatures) -> None:
-        super().__init__(parts, speech_encoder)
+    def __init__(
+        self, parts: WanPipeline, speech_encoder: WhisperFeatures, dtype: torch.dtype
+    ) -> None:
+        super().__init__(parts, speech_encoder, dtype)
         self.takes_picture = self.transformer.config.in_channels > self.latent_channels
         self.format = FilmFormat(
             fps=FPS,
@@ -97,4 +99,4 @@ class HuMoBackbone(WanBackbone):
 def load_humo(folder: Path, dtype: torch.dtype) -> HuMoBackbone:
     """A folder that `init` wrote from Wan's, HuMo's and Whisper's."""
     encoder = WhisperFeatures.from_pretrained(folder / "speech_encoder")
-    return HuMoBackbone(wan_parts(folder, dtype), encoder)
+    return HuMoBackbone(wan_parts(folder, dtype), encoder, dtype)

@@ -59,8 +59,13 @@ class HunyuanBackbone(DiffusersBackbone):
 
     transformer: HunyuanMoChaTransformer3DModel
 
-    def __init__(self, parts: Any, speech_encoder: SpeechEncoder | None = None) -> None:
-        super().__init__(parts, speech_encoder)
+    def __init__(
+        self,
+        parts: Any,
+        speech_encoder: SpeechEncoder | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(parts, speech_encoder, dtype)
         self.pixels_per_latent = self.vae.config.spatial_compression_ratio
         self.latent_channels = self.vae.config.latent_channels
         self.format = FilmFormat(
@@ -160,4 +165,4 @@ def load_hunyuan(folder: Path, dtype: torch.dtype) -> HunyuanBackbone:
     )
     speech = folder / "speech_encoder"
     encoder = SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None
-    return HunyuanBackbone(parts, encoder)
+    return HunyuanBackbone(parts, encoder, dtype)

@@ -49,8 +49,8 @@ class WanBackbone(DiffusersBackbone):
 
     transformer: WanMoChaTransformer3DModel
 
-    def __init__(self, parts: WanPipeline, speech_encoder: Any = None) -> None:
-        super().__init__(parts, speech_encoder)
+    def __init__(self, parts: WanPipeline, speech_encoder: Any, dtype: torch.dtype) -> None:
+        super().__init__(parts, speech_encoder, dtype)
         self.transformer_2: WanMoChaTransformer3DModel | None = parts.transformer_2
         self.boundary: float = parts.config.boundary_ratio or 0.0
         self.pixels_per_latent = self.vae.config.scale_factor_spatial
@@ -124,11 +124,13 @@ def load_wan(folder: Path, dtype: torch.dtype, with_transformers: bool = True) -
     only encodes."""
     parts = wan_parts(folder, dtype, TRANSFORMERS if with_transformers else ())
     speech = folder / "speech_encoder"
-    return WanBackbone(parts, SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None)
+    encoder = SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None
+    return WanBackbone(parts, encoder, dtype)
 
 
 def wan_parts(folder: Path, dtype: torch.dtype, names: Sequence[str] = TRANSFORMERS) -> WanPipeline:
-    """The networks of a folder, their weights in `dtype`."""
+    """The networks of a folder, their weights in `dtype`; those of the VAE, which is small and
+    loses detail in bfloat16, in float32."""
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     index = store.read_json(folder / store.INDEX, ["transformer", "vae", "text_encoder"])
@@ -142,7 +144,7 @@ def wan_parts(folder: Path, dtype: torch.dtype, names: Sequence[str] = TRANSFORM
         text_encoder=UMT5EncoderModel.from_pretrained(
             folder / "text_encoder", dtype=dtype, local_files_only=True
         ),
-        vae=AutoencoderKLWan.from_pretrained(folder / "vae", dtype=dtype),
+        vae=AutoencoderKLWan.from_pretrained(folder / "vae", dtype=torch.float32),
         scheduler=UniPCMultistepScheduler.from_pretrained(folder / "scheduler"),
         boundary_ratio=index.get("boundary_ratio"),
         expand_timesteps=index.get("expand_timesteps", False),

@@ -7,7 +7,7 @@ Mapped tensors are read from the disk when they are first used, and shared with 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises FileNotFoundError for a missing shard, or where there is nothing.
     """
-    indices = sorted(folder.glob(f"*{INDEX_ENDING}"))
+    indices = _plainest_first(folder.glob(f"*{INDEX_ENDING}"))
     if indices:
         shards = sorted(set(json.loads(indices[0].read_text())["weight_map"].values()))
         missing = [name for name in shards if not (folder / name).is_file()]
@@ -48,10 +48,15 @@ def weight_files(folder: Path) -> list[Path]:
             )
         return [folder / name for name in shards]
     for pattern in ("*.safetensors", "*.pth", "*.ckpt"):
-        found = sorted(folder.glob(pattern))
+        found = _plainest_first(folder.glob(pattern))
         if found:
             return found[:1]
     raise FileNotFoundError(f"{folder} holds no weights: expected *.safetensors; check the path")
+
+
+def _plainest_first(files: Iterable[Path]) -> list[Path]:
+    """model.safetensors before model.fp16.safetensors."""
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def check_safetensors(path: Path) -> None:
