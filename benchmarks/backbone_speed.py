@@ -18,16 +18,11 @@ from pathlib import Path
 
 import torch
 from diffusers import WanTransformer3DModel
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
-from diffusers.models.transformers.transformer_hunyuan_video import (
-    HunyuanVideoSingleTransformerBlock,
-    HunyuanVideoTransformerBlock,
-)
-from einops import rearrange
 
 from benchmarks.machine import machine
-from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, own_frame_windows
+from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel
 from openmocha.models.wan import WanMoChaTransformer3DModel
+from tests.plain_hunyuan import compose, plain_attentions
 
 RESULT = Path(__file__).parent / "results" / "backbone_speed.json"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -105,55 +100,6 @@ def hunyuan_pair() -> tuple[Forward, Forward]:
 
     assert torch.allclose(ours(), composed(), atol=1e-4)
     return ours, composed
-
-
-def plain_attentions(model: HunyuanMoChaTransformer3DModel) -> list[Attention | None]:
-    """diffusers' attention with the weights of each block's attention to speech."""
-    found: list[Attention | None] = []
-    for block in (*model.transformer_blocks, *model.single_transformer_blocks):
-        if block.audio_cross_attn is None:
-            found.append(None)
-            continue
-        attention = Attention(
-            query_dim=256, heads=2, dim_head=128, bias=True, qk_norm="rms_norm", eps=1e-6,
-            processor=AttnProcessor2_0(),
-        )  # fmt: skip
-        attention.load_state_dict(block.audio_cross_attn.attn.state_dict())
-        found.append(attention.eval().to(DEVICE))
-    return found
-
-
-def compose(
-    model: HunyuanMoChaTransformer3DModel,
-    attentions: list[Attention | None],
-    given: dict[str, torch.Tensor],
-    speech: torch.Tensor,
-) -> torch.Tensor:
-    """The forward in the plainest way: every frame a row of the batch, with its four tokens."""
-    rotary = model.rope(given["hidden_states"])
-    temb, _ = model.time_text_embed(
-        given["timestep"], given["pooled_projections"], given["guidance"]
-    )
-    video = model.x_embedder(given["hidden_states"])
-    text = model.context_embedder(
-        given["encoder_hidden_states"], given["timestep"], given["encoder_attention_mask"]
-    )
-    tokens = model.audio_projector(speech)
-    tokens = rearrange(tokens[:, own_frame_windows(FRAMES)], "1 F W D -> F W D")
-    blocks = (*model.transformer_blocks, *model.single_transformer_blocks)
-    for block, attention in zip(blocks, attentions, strict=True):
-        dual = isinstance(block, HunyuanVideoTransformerBlock)
-        kind = HunyuanVideoTransformerBlock if dual else HunyuanVideoSingleTransformerBlock
-        video, text = kind.forward(block, video, text, temb, None, rotary)
-        if attention is not None:
-            normed, gate, *_ = block.audio_cross_attn.norm(video, emb=temb)
-            queries = rearrange(normed, "1 (F P) D -> F P D", F=FRAMES)
-            heard = rearrange(attention(queries, tokens), "F P D -> 1 (F P) D")
-            video = video + gate[:, None] * heard
-    patches = model.proj_out(model.norm_out(video, temb))
-    return rearrange(
-        patches, "B (F h w) (C p q) -> B C F (h p) (w q)", h=ROWS // 2, w=COLS // 2, p=2, q=2
-    )
 
 
 def measure(runs: int, ours: Forward, plainer: Forward) -> list[float]:

@@ -1,12 +1,14 @@
 """MoCha-Demo's transformer: its base model until it hears, then the speech of the moment."""
 
 import math
+import shutil
 from pathlib import Path
 
 import check_reference
 import pytest
 import torch
 from diffusers import HunyuanVideoTransformer3DModel
+from safetensors.torch import load_file, save_file
 
 from openmocha.backbones.hunyuan import guidance_weights
 from openmocha.models.demo_checkpoint import overlay
@@ -150,6 +152,23 @@ def test_guidance_of_the_demo():
 # What passes through the sinusoid of 6000 depends on the last bit of an exponential
 # (check_reference.py). Any single deviation from the reference misses by 3e-4 or more.
 OTHER_CPU = 5
+
+
+def test_cases_that_the_project_keeps():
+    """Made by make_reference.py from a plain composition of diffusers' parts."""
+    rows = list(check_reference.check(Path(__file__).parent / "reference"))
+    assert len(rows) == 10 and all(row.passed for row in rows), rows
+
+
+def test_a_failing_case_is_exit_code_1(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "reference"
+    shutil.copytree(Path(__file__).parent / "reference", folder)
+    tensors = load_file(folder / "cases.safetensors")
+    tensors["A_audio/out/sample"][0, 0, 0, 0, 0] += 1e-3
+    save_file(tensors, folder / "cases.safetensors")
+    monkeypatch.setattr("sys.argv", ["check_reference", str(folder)])
+    assert check_reference.main() == 1
+    assert "2 failed" in capsys.readouterr().out  # loaded plainly and with a prefix
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"no reference tensors in {REFERENCE}")

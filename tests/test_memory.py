@@ -174,6 +174,18 @@ def test_first_block_cache_skips_the_other_blocks_of_each_pass(demo):
     assert len(calls) == 6
 
 
+def test_blocks_are_compiled_and_kernels_chosen(demo, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self)))
+    found = backbone(demo)
+    apply_plan(MemoryPlan(compile=True, attention="native"), found, CPU)
+    assert [kind.__name__ for kind in compiled] == ["SpeechDualBlock"] * 2 + [
+        "SpeechSingleBlock"
+    ] * 2
+    heard = found.transformer.transformer_blocks[0].audio_cross_attn.attn.processor
+    assert heard._attention_backend == "native"
+
+
 def test_a_film_that_cannot_be_decoded_at_once_is_decoded_in_tiles(demo):
     pipeline = MoChaPipeline.from_pretrained(demo, dtype=torch.float32)
     decode, sizes = pipeline.backbone.decode, []

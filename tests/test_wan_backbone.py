@@ -8,6 +8,8 @@ import torch
 from diffusers import WanPipeline
 
 from openmocha.backbones.assemble import Pieces, init
+from openmocha.backbones.backbone import Conditions
+from openmocha.models import store
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.pipeline import MoChaPipeline
 from tests.tiny_folders import voice, wan_folder
@@ -139,3 +141,27 @@ def test_in_bfloat16_the_precise_layers_stay_precise(mocha):
     again = pipeline("a cat", voice(0.2), height=64, width=64, num_inference_steps=2, seed=0)
     assert film.frames.shape == expected.frames.shape
     assert np.abs(again.frames.astype(int) - expected.frames).mean() < 3
+
+
+def test_two_experts_share_the_noise_levels(base, mocha, tmp_path):
+    """As Wan 2.2's A14B: the first above the boundary, the second below it, guided less."""
+    folder = tmp_path / "two"
+    shutil.copytree(base, folder)
+    shutil.copytree(folder / "transformer", folder / "transformer_2")
+    index = store.read_json(folder / "model_index.json")
+    index["transformer_2"] = index["transformer"]
+    store.write_json(folder / "model_index.json", index | {"boundary_ratio": 0.875})
+    init(Pieces(folder, mocha.parent / "wav2vec2"), tmp_path / "mocha")
+    pipeline = MoChaPipeline.from_pretrained(tmp_path / "mocha", dtype=torch.float32)
+    backbone = pipeline.backbone
+    torch.nn.init.constant_(backbone.transformer_2.proj_out.bias, 5.0)
+    assert pipeline.sampling.shift == 12 and pipeline.sampling.text_guidance_scale == 4
+    words, none = backbone.encode_text("a cat"), backbone.encode_text("a")
+    latents = torch.randn(1, 16, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    given = Conditions(words, none)
+    with torch.inference_mode():
+        high, low = (backbone.velocity(latents, s, given, pipeline.sampling) for s in (0.88, 0.87))
+        second = backbone.transformer_2
+        asked = [second(latents, torch.tensor([870.0]), text) for text in (words, none)]
+    assert abs(high.mean()) < 2 < low.mean()
+    assert torch.allclose(low, asked[1] + 3 * (asked[0] - asked[1]), atol=1e-4)

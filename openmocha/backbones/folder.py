@@ -115,7 +115,8 @@ def large_sampling(folder: Path, kind: str) -> Sampling:
     if config.get("speech_kind") == "humo":
         return humo.SAMPLING_17B if config["in_channels"] > 16 else humo.SAMPLING_1_7B
     latent_channels = store.read_json(folder / "vae" / "config.json").get("z_dim", 16)
-    return wan.wan_sampling(latent_channels, (folder / "speech_encoder").is_dir())
+    hears, two_experts = ((folder / n).is_dir() for n in ("speech_encoder", "transformer_2"))
+    return wan.wan_sampling(latent_channels, hears, two_experts)
 
 
 def load_paper(folder: Path, name: str) -> PaperBackbone:

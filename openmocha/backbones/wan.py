@@ -20,6 +20,7 @@ from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.sampling import Sampling
 
 TEXT_TOKENS = 512
+LOW_NOISE_TEXT = 3 / 4  # of two experts, the one for low noise is guided less: 3 where 4
 STANDARD_CHANNELS = 16  # of latents; only Wan 2.2's 5B has more, of a VAE of twice the side
 
 
@@ -103,6 +104,8 @@ class WanBackbone(DiffusersBackbone):
         transformer = self.transformer
         if self.transformer_2 is not None and sigma < self.boundary:
             transformer = self.transformer_2
+            text_scale = max(1.0, LOW_NOISE_TEXT * sampling.text_guidance_scale)
+            sampling = sampling.with_given(text_guidance_scale=text_scale)
         velocity = torch.zeros_like(latents)
         for number, (weight, words, speech) in enumerate(mocha_passes(conditions, sampling)):
             heard = None if speech is None else speech.to(self.dtype)
@@ -166,14 +169,17 @@ def load_transformer(
     return fresh
 
 
-def wan_sampling(latent_channels: int, hears: bool) -> Sampling:
+def wan_sampling(latent_channels: int, hears: bool, two_experts: bool) -> Sampling:
     """The base model's defaults, with the paper's scale of speech (7.5)."""
+    speech = 7.5 if hears else 1.0
+    if two_experts:
+        return Sampling(81, 480, 832, 40, 4.0, speech, shift=12.0)
     high_compression = latent_channels > STANDARD_CHANNELS
     shape = (121, 704, 1280) if high_compression else (81, 480, 832)
     return Sampling(
         *shape,
         num_inference_steps=50,
         text_guidance_scale=5.0,
-        speech_guidance_scale=7.5 if hears else 1.0,
+        speech_guidance_scale=speech,
         shift=5.0 if high_compression else 3.0,
     )
