@@ -12,7 +12,6 @@ from openmocha.training.large import (
     CausalVideo,
     LargeTraining,
     PromptStates,
-    WanInTraining,
     check_trainable,
     large_encoders,
     large_stages,
@@ -55,14 +54,25 @@ def clip(seed: int, source: str) -> TrainingClip:
 
 
 @pytest.fixture(scope="module")
-def shards(mocha):
-    folder = mocha.parent / "shards"
-    encoders = large_encoders(mocha)
+def demo(mocha):
+    folder = mocha.parent
+    pieces = Pieces(hunyuan_folder(folder / "hunyuan"), folder / "wav2vec2")
+    init(pieces, folder / "demo")
+    return folder / "demo"
+
+
+def write_shards(model, folder):
+    encoders = large_encoders(model)
     for number, source in enumerate(SOURCES):
         clips = [clip(10 * number + i, source) for i in range(2)]
         write_shard(folder / source.replace(" ", "-"), clips, encoders)
     write_empty_prompt(folder, encoders.text)
     return folder
+
+
+@pytest.fixture(scope="module")
+def shards(mocha):
+    return write_shards(mocha, mocha.parent / "shards")
 
 
 def test_stages_are_the_papers_in_its_proportions():
@@ -87,7 +97,7 @@ def test_shards_hold_what_the_models_own_encoders_make(mocha):
 
 
 def test_the_loop_asks_the_transformer_what_the_pipeline_asks_it(mocha):
-    network = WanInTraining(load_trainable(mocha)).eval()
+    network = load_trainable(mocha).eval()
     for block in network.blocks:
         torch.nn.init.normal_(block.speech_attn.output.weight)
     torch.manual_seed(0)
@@ -134,10 +144,38 @@ def test_training_goes_through_all_stages_and_makes_a_folder_that_opens(mocha, s
     assert all(torch.equal(unchanged[name], tensor) for name, tensor in after.items())
 
 
-def test_what_cannot_be_trained_is_said(mocha, tmp_path):
-    with pytest.raises(ValueError, match="make one from a Wan base"):
+@torch.no_grad()
+def test_hunyuan_is_asked_in_training_what_its_pipeline_asks(demo):
+    network = load_trainable(demo).eval()
+    encoders = large_encoders(demo)
+    streams = encoders.text.encode(["a cat"])
+    torch.manual_seed(0)
+    latents, speech = torch.randn(1, 16, 3, 8, 8), torch.randn(1, 9, 2, 16)
+    for block in network.blocks[::2]:
+        torch.nn.init.normal_(block.audio_cross_attn.norm.linear.weight)
+    found = network(latents, torch.full((1, 3), 0.6), streams, speech, torch.zeros(1, 3, 0))
+    words = encoders.text.backbone.encode_text("a cat")
+    guidance = torch.tensor([6000.0])
+    expected = network.transformer(
+        latents, torch.tensor([999 * 0.6]), words.states, words.mask, words.pooled, guidance, speech
+    )
+    assert torch.allclose(found, expected, atol=1e-4) and words.mask.sum() < 256
+    with pytest.raises(ValueError, match="one noise level for a clip"):
+        network(latents, torch.tensor([[0.0, 0.5, 0.5]]), streams, speech, torch.zeros(1, 3, 0))
+
+
+def test_hunyuan_learns_to_hear(demo, tmp_path):
+    shards = write_shards(demo, tmp_path / "shards")
+    before = read_weights(demo / "transformer")
+    after = read_weights(train_folder(demo, tmp_path, GIVEN, shards) / "transformer")
+    name = "transformer_blocks.0.audio_cross_attn.norm.linear.weight"
+    assert before.keys() == after.keys() and not before[name].any() and after[name].any()
+    film = MoChaPipeline.from_pretrained(tmp_path / "model", dtype=torch.float32)(
+        "", voice(0.4), height=64, width=64, num_inference_steps=1
+    )
+    assert film.frames.shape == (9, 64, 64, 3)
+
+
+def test_what_cannot_be_trained_is_said(mocha):
+    with pytest.raises(ValueError, match="make a model from Wan or HunyuanVideo"):
         check_trainable(mocha.parent / "base")
-    base = hunyuan_folder(tmp_path / "hunyuan")
-    init(Pieces(base, mocha.parent / "wav2vec2"), tmp_path / "demo")
-    with pytest.raises(ValueError, match="HunyuanVideo and HuMo cannot be trained here yet"):
-        check_trainable(tmp_path / "demo")

@@ -140,8 +140,11 @@ class HunyuanBackbone(DiffusersBackbone):
         return zero, 1 / (zero + self.vae.config.scaling_factor)
 
 
-def load_hunyuan(folder: Path, dtype: torch.dtype) -> HunyuanBackbone:
-    """A folder that `init` wrote from HunyuanVideo's and MoCha-Demo's."""
+def load_hunyuan(
+    folder: Path, dtype: torch.dtype, with_transformer: bool = True
+) -> HunyuanBackbone:
+    """A folder that `init` wrote from HunyuanVideo's and MoCha-Demo's. Without its transformer it
+    only encodes."""
     from diffusers import (
         AutoencoderKLHunyuanVideo,
         FlowMatchEulerDiscreteScheduler,
@@ -153,9 +156,7 @@ def load_hunyuan(folder: Path, dtype: torch.dtype) -> HunyuanBackbone:
     parts = HunyuanVideoPipeline(
         text_encoder=LlamaModel.from_pretrained(folder / "text_encoder", dtype=dtype, **local),
         tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer", **local),
-        transformer=HunyuanMoChaTransformer3DModel.from_pretrained(
-            folder / "transformer", dtype=dtype
-        ),
+        transformer=load_transformer(folder, dtype) if with_transformer else None,
         vae=AutoencoderKLHunyuanVideo.from_pretrained(folder / "vae", dtype=dtype),
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
         text_encoder_2=CLIPTextModel.from_pretrained(
@@ -166,3 +167,11 @@ def load_hunyuan(folder: Path, dtype: torch.dtype) -> HunyuanBackbone:
     speech = folder / "speech_encoder"
     encoder = SpeechEncoder.from_pretrained(speech) if speech.is_dir() else None
     return HunyuanBackbone(parts, encoder, dtype)
+
+
+def load_transformer(folder: Path, dtype: torch.dtype) -> HunyuanMoChaTransformer3DModel:
+    """That of a model folder."""
+    model: HunyuanMoChaTransformer3DModel = HunyuanMoChaTransformer3DModel.from_pretrained(
+        folder / "transformer", dtype=dtype
+    )
+    return model

@@ -1,4 +1,5 @@
-"""Teach a public base to hear: Wan with the paper's speech attention, in the paper's stages 1-4.
+"""Teach a public base to hear: Wan or HunyuanVideo with speech attention, in the paper's stages
+1-4.
 
     model folder (`openmocha init`) + films -> shards by its own encoders -> stages -> model folder
 
@@ -21,15 +22,23 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from openmocha.backbones import folder as model_folders
+from openmocha.backbones import hunyuan, wan
 from openmocha.backbones.assemble import share_other_parts
-from openmocha.backbones.wan import TEXT_TOKENS, WanBackbone, load_transformer, load_wan
+from openmocha.backbones.diffusers_backbone import DiffusersBackbone
 from openmocha.models import store
+from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
 from openmocha.training.parallel import Ranks, local_device
 from openmocha.training.samples import CausalLayout
-from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
+from openmocha.training.shards import (
+    Encoders,
+    TextStream,
+    TextTokens,
+    bind_to_encoders,
+    write_empty_prompt,
+)
 from openmocha.training.stages import Crop, Stage, paper_stages
 from openmocha.training.toon_clips import ShardPlan, write_plan
 from openmocha.training.train import TrainConfig, newest_of, train
@@ -67,7 +76,7 @@ def train_folder(
     if shards is None:
         shards = folder / "shards"
         draw_shards(source, shards, given)
-    network = WanInTraining(load_trainable(source)).to(local_device())
+    network = load_trainable(source).to(local_device())
     config = TrainConfig(
         seed=given.seed,
         # The paper's: one noise level for a whole clip, all cells alike.
@@ -79,29 +88,32 @@ def train_folder(
 
 
 def check_trainable(folder: Path) -> None:
-    """Raise ValueError for anything but one Wan transformer with the paper's speech attention."""
+    """Raise ValueError for anything but one transformer that hears Wav2Vec2."""
     index = store.read_json(folder / store.INDEX, ["transformer"])
     config = store.read_json(folder / "transformer" / "config.json")
     kind = index["transformer"][1]
-    hears = config.get("speech_kind") == "mocha" and (folder / "speech_encoder").is_dir()
-    if kind != WanMoChaTransformer3DModel.__name__ or not hears:
+    hears = kind in NETWORKS and config.get("speech_kind") != "humo"
+    if not hears or not (folder / "speech_encoder").is_dir():
         raise ValueError(
-            f"{folder} ({kind}) is no Wan with the paper's speech attention; make one from a Wan "
-            "base with `openmocha init`. HunyuanVideo and HuMo cannot be trained here yet"
+            f"{folder} ({kind}) has no speech attention that can be trained here; make a model from "
+            "Wan or HunyuanVideo with `openmocha init`. HuMo cannot be trained here yet"
         )
     if (index.get("transformer_2") or [None])[0] is not None:
         raise ValueError(f"{folder} has two experts; only models of one can be trained here yet")
 
 
-def load_trainable(folder: Path) -> WanMoChaTransformer3DModel:
+def load_trainable(folder: Path) -> "WanInTraining | HunyuanInTraining":
     """The transformer in float32: an optimizer's steps are smaller than bfloat16 can add."""
-    model = load_transformer(
-        folder / "transformer", WanMoChaTransformer3DModel.__name__, torch.float32
-    )
+    kind = store.read_json(folder / store.INDEX)["transformer"][1]
+    if kind == HunyuanMoChaTransformer3DModel.__name__:
+        model: Any = hunyuan.load_transformer(folder, torch.float32)
+    else:
+        model = wan.load_transformer(folder / "transformer", kind, torch.float32)
     model.requires_grad_(True)
     if sum(p.numel() for p in model.parameters()) >= CHECKPOINTING_FROM:
         model.enable_gradient_checkpointing()
-    return model
+    network: WanInTraining | HunyuanInTraining = NETWORKS[kind](model)
+    return network
 
 
 def large_stages(given: LargeTraining) -> tuple[Stage, ...]:
@@ -146,16 +158,63 @@ class WanInTraining(nn.Module):
         """Velocity of latents (B, C, F, h, w) at noise levels (B, F); `windows` are the
         transformer's own affair. No speech is zeros before the projector."""
         ((tokens, mask),) = text
-        states = nnf.pad(tokens * mask[..., None], (0, 0, 0, TEXT_TOKENS - tokens.shape[1]))
+        states = nnf.pad(tokens * mask[..., None], (0, 0, 0, wan.TEXT_TOKENS - tokens.shape[1]))
         if speech is None:
-            config = self.transformer.config
-            num_tokens = self.config.num_tokens(noisy.shape[2])
-            shape = (len(noisy), num_tokens, config.speech_layers, config.speech_width)
-            speech = noisy.new_zeros(shape)
+            speech = silence(self.transformer, noisy)
         one_level = bool((sigma == sigma[:, :1]).all())
         timestep = 1000 * (sigma[:, 0] if one_level else sigma)
         velocity: Tensor = self.transformer(noisy, timestep, states, speech)
         return velocity
+
+
+class HunyuanInTraining(nn.Module):
+    """HunyuanVideo that hears as the training loop calls it. Text comes in three streams: Llama's
+    256 states, padding included, CLIP's vector, and which states are the prompt's."""
+
+    def __init__(self, transformer: HunyuanMoChaTransformer3DModel) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.config = CausalLayout()
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
+
+    def forward(
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        text: Sequence[tuple[Tensor, Tensor]],
+        speech: Tensor | None,
+        windows: Tensor,
+    ) -> Tensor:
+        """Velocity of latents (B, C, F, h, w) at noise levels (B, F). Raises ValueError where the
+        frames of a clip have several: this model is told one."""
+        if not (sigma == sigma[:, :1]).all():
+            raise ValueError("HunyuanVideo is told one noise level for a clip; set no clean prefix")
+        (states, _), (pooled, _), (mask, _) = text
+        velocity: Tensor = self.transformer(
+            noisy,
+            hunyuan.MODEL_TIMESTEPS * sigma[:, 0],
+            states,
+            mask[..., 0].long(),
+            pooled[:, 0],
+            torch.full_like(sigma[:, 0], hunyuan.EMBEDDED_GUIDANCE),
+            silence(self.transformer, noisy) if speech is None else speech,
+        )
+        return velocity
+
+
+NETWORKS: dict[str, Any] = {
+    WanMoChaTransformer3DModel.__name__: WanInTraining,
+    HunyuanMoChaTransformer3DModel.__name__: HunyuanInTraining,
+}
+
+
+def silence(transformer: Any, noisy: Tensor) -> Tensor:
+    """Zeros for the speech of latents (B, C, F, h, w): (B, 1 + 4 (F - 1), layers, width)."""
+    config, num_tokens = transformer.config, CausalLayout().num_tokens(noisy.shape[2])
+    return noisy.new_zeros(len(noisy), num_tokens, config.speech_layers, config.speech_width)
 
 
 # --- shards --------------------------------------------------------------------------------------
@@ -164,7 +223,7 @@ class WanInTraining(nn.Module):
 class CausalVideo:
     """A causal VAE as shards want it: of 4 F frames the first 1 + 4 (F - 1) make F latents."""
 
-    def __init__(self, backbone: WanBackbone) -> None:
+    def __init__(self, backbone: DiffusersBackbone) -> None:
         self.backbone = backbone
 
     @torch.no_grad()
@@ -177,7 +236,7 @@ class CausalVideo:
 class PromptStates:
     """A Wan text encoder as shards want it."""
 
-    def __init__(self, backbone: WanBackbone) -> None:
+    def __init__(self, backbone: wan.WanBackbone) -> None:
         self.backbone = backbone
 
     @torch.no_grad()
@@ -185,14 +244,40 @@ class PromptStates:
         """States (N, 512, width) and which of them are the prompts' (N, 512)."""
         lengths = torch.tensor([self.backbone.num_text_tokens(prompt) for prompt in prompts])
         states = torch.cat([self.backbone.encode_text(prompt) for prompt in prompts])
-        return states.cpu(), torch.arange(TEXT_TOKENS) < lengths[:, None]
+        return states.cpu(), torch.arange(wan.TEXT_TOKENS) < lengths[:, None]
+
+
+class PromptStreams:
+    """HunyuanVideo's text encoders as shards want them, in the streams of HunyuanInTraining."""
+
+    def __init__(self, backbone: hunyuan.HunyuanBackbone) -> None:
+        self.backbone = backbone
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> list[TextStream]:
+        """States (N, 256, D), vectors (N, 1, D), masks (N, 256, 1); nothing of them is left out."""
+        words = [self.backbone.encode_text(prompt) for prompt in prompts]
+        streams = [
+            torch.cat([w.states for w in words]),
+            torch.cat([w.pooled[:, None] for w in words]),
+            torch.cat([w.mask[..., None] for w in words]),
+        ]
+        return [(s.cpu(), torch.ones(s.shape[:2], dtype=torch.bool)) for s in streams]
 
 
 def large_encoders(folder: Path) -> Encoders:
     """The frozen networks of a model folder."""
-    backbone = load_wan(folder, torch.float32, with_transformers=False)
+    kind = store.read_json(folder / store.INDEX)["transformer"][1]
+    backbone: DiffusersBackbone
+    text: TextTokens
+    if kind == HunyuanMoChaTransformer3DModel.__name__:
+        backbone = hunyuan.load_hunyuan(folder, torch.float32, with_transformer=False)
+        text = PromptStreams(backbone)
+    else:
+        backbone = wan.load_wan(folder, torch.float32, with_transformers=False)
+        text = PromptStates(backbone)
     backbone.to(local_device(), torch.float32)
-    return Encoders(CausalVideo(backbone), backbone.speech_encoder, PromptStates(backbone))
+    return Encoders(CausalVideo(backbone), backbone.speech_encoder, text)
 
 
 def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
@@ -214,7 +299,9 @@ def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
             num_crops=1,
             width=given.width,
             height=given.height,
-            pixels_per_cell=vae.get("scale_factor_spatial", 8),
+            pixels_per_cell=vae.get("scale_factor_spatial")
+            or vae.get("spatial_compression_ratio")
+            or 8,
             from_start=True,
         )
         for number, source in enumerate(sources)
@@ -234,7 +321,7 @@ def export(source: Path, newest: Path, output: Path) -> None:
     Raises ValueError where the checkpoint is damaged.
     """
     checkpoint.verify(newest)
-    network = WanInTraining(load_trainable(source))
+    network = load_trainable(source)
     tensors = {f"ema.{name}": tensor for name, tensor in network.state_dict().items()}
     checkpoint.load_tensors(newest, tensors, Ranks())
     part = output.with_name(f".{output.name}.part")
@@ -251,9 +338,9 @@ def export(source: Path, newest: Path, output: Path) -> None:
     part.rename(output)
 
 
-def cast(model: WanMoChaTransformer3DModel) -> WanMoChaTransformer3DModel:
+def cast(model: Any) -> Any:
     """To bfloat16, but for the layers that must stay precise."""
-    precise = model._keep_in_fp32_modules
+    precise = model._keep_in_fp32_modules or ()
     for name, parameter in model.named_parameters():
         if not any(layer in name.split(".") for layer in precise):
             parameter.data = parameter.data.to(torch.bfloat16)

@@ -28,6 +28,7 @@ from openmocha.training.shards import (
     read_manifest,
     read_record,
     record_path,
+    stored_text,
 )
 from openmocha.training.stages import Crop, Stage, crop_order
 
@@ -60,7 +61,7 @@ class Sample:
 
     latents: Array  # (C, F, h, w)
     mouth_cells: Array  # (F, h, w)
-    text: Array  # (L, D)
+    text: tuple[Array, ...]  # streams (L, D)
     speech: Array | None  # (S, layers, width); None = no speech
     windows: Array  # (F, W) rows of the slice
     seed: int  # of the sample's noise
@@ -72,7 +73,7 @@ class Batch:
 
     latents: Tensor  # (B, C, F, h, w) float32
     mouth_cells: Tensor  # (B, F, h, w) float32
-    text: list[tuple[Tensor, Tensor]]  # [((B, L, D), (B, L) bool)]
+    text: list[tuple[Tensor, Tensor]]  # streams ((B, L, D), (B, L) bool)
     speech: Tensor | None  # (B, S, layers, width) float32
     speech_windows: Tensor  # (B, F, W) int64
     seeds: tuple[int, ...]
@@ -186,7 +187,7 @@ class Batches:
             k,
             first,
             self.stage.crops[crop_index].latent_frames,
-            text=self.records.empty_prompt if drop_text else record["text_tokens"],
+            text=self.records.empty_prompt if drop_text else stored_text(record),
             with_speech=not drop_speech,
             num_frames=int(self.records.rows["num_frames"][record_index]),
             seed=seed,
@@ -200,7 +201,7 @@ def cut(
     first: int,
     latent_frames: int,
     *,
-    text: Array,
+    text: tuple[Array, ...],
     with_speech: bool,
     num_frames: int,
     seed: int,
@@ -258,19 +259,23 @@ def drop_conditions(rng: np.random.Generator, dropout: Dropout) -> tuple[bool, b
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples; captions are padded to the longest, missing speech is zeros."""
-    lengths = [len(sample.text) for sample in samples]
-    text = np.zeros((len(samples), max(lengths), samples[0].text.shape[1]), np.float32)
-    for row, sample in zip(text, samples, strict=True):
-        row[: len(sample.text)] = sample.text
-    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     return Batch(
         latents=torch.from_numpy(np.stack([s.latents for s in samples]).astype(np.float32)),
         mouth_cells=torch.from_numpy(np.stack([s.mouth_cells for s in samples])).float(),
-        text=[(torch.from_numpy(text), torch.from_numpy(mask))],
+        text=[_stack_text(stream) for stream in zip(*(s.text for s in samples), strict=True)],
         speech=_stack_speech([s.speech for s in samples]),
         speech_windows=torch.from_numpy(np.stack([s.windows for s in samples])),
         seeds=tuple(s.seed for s in samples),
     )
+
+
+def _stack_text(stream: Sequence[Array]) -> tuple[Tensor, Tensor]:
+    lengths = [len(tokens) for tokens in stream]
+    text = np.zeros((len(stream), max(lengths), stream[0].shape[1]), np.float32)
+    for row, tokens in zip(text, stream, strict=True):
+        row[: len(tokens)] = tokens
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    return torch.from_numpy(text), torch.from_numpy(mask)
 
 
 def _stack_speech(speech: Sequence[Array | None]) -> Tensor | None:

@@ -53,8 +53,13 @@ class SpeechTokens(Protocol):
     def encode(self, speech: Any, num_frames: int) -> Tensor: ...
 
 
+TextStream = tuple[Tensor, Tensor]  # tokens (N, L, D) of N prompts, and which are there (N, L)
+
+
 class TextTokens(Protocol):
-    def encode(self, prompts: list[str]) -> tuple[Tensor, Tensor]: ...
+    """One stream, or a list of several where a model reads prompts in several ways."""
+
+    def encode(self, prompts: list[str]) -> TextStream | list[TextStream]: ...
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,13 @@ class Encoders:
 @torch.inference_mode()
 def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[bytes]:
     """Records of `clips`, one each. Their text is encoded as one batch."""
-    tokens, mask = encoders.text.encode([clip.caption for clip in clips])
+    streams = text_streams(encoders.text, [clip.caption for clip in clips])
     records = []
-    for clip, clip_tokens, clip_mask in zip(clips, tokens, mask, strict=True):
-        tensors = {
+    for number, clip in enumerate(clips):
+        tensors = text_arrays(streams, number) | {
             "latents": encode_crops(clip.crops, encoders.vae),
             "start": np.asarray(clip.starts, np.int32),
             "mouth_cells": clip.mouth_cells.astype(np.uint8),
-            "text_tokens": clip_tokens[clip_mask].float().numpy().astype(np.float16),
         }
         if clip.speech is not None:
             speech_tokens = encoders.speech.encode(clip.speech, clip.num_frames)
@@ -84,6 +88,28 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
     return records
+
+
+def text_streams(encoder: TextTokens, prompts: list[str]) -> list[TextStream]:
+    """All streams of an encoder."""
+    encoded = encoder.encode(prompts)
+    return encoded if isinstance(encoded, list) else [encoded]
+
+
+def text_arrays(streams: Sequence[TextStream], number: int) -> dict[str, np.ndarray[Any, Any]]:
+    """What a record keeps of its prompt: text_tokens, and of further streams text_tokens_1, ..."""
+    return {
+        f"text_tokens_{i}" if i else "text_tokens": tokens[number][mask[number]]
+        .float()
+        .numpy()
+        .astype(np.float16)
+        for i, (tokens, mask) in enumerate(streams)
+    }
+
+
+def stored_text(record: dict[str, np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], ...]:
+    """The streams of a record's prompt, float16 (L, D) each."""
+    return tuple(record[name] for name in sorted(record) if name.startswith("text_tokens"))
 
 
 def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:
@@ -167,16 +193,15 @@ def read_manifest(folder: Path, shards: Sequence[str]) -> Any:
 def write_empty_prompt(folder: Path, text_encoder: TextTokens) -> None:
     """Store the tokens of the empty prompt, which stand in where training drops the text."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokens, mask = text_encoder.encode([""])
-    record = save({"text_tokens": tokens[0][mask[0]].float().numpy().astype(np.float16)})
+    record = save(text_arrays(text_streams(text_encoder, [""]), 0))
     temporary = folder / ".empty_prompt.tmp"
     temporary.write_bytes(record)
     temporary.rename(folder / "empty_prompt.safetensors")
 
 
-def read_empty_prompt(folder: Path) -> np.ndarray[Any, Any]:
-    """Tokens of the empty prompt, float16 (L, D)."""
-    return read_record((folder / "empty_prompt.safetensors").read_bytes())["text_tokens"]
+def read_empty_prompt(folder: Path) -> tuple[np.ndarray[Any, Any], ...]:
+    """Streams of the empty prompt, float16 (L, D) each."""
+    return stored_text(read_record((folder / "empty_prompt.safetensors").read_bytes()))
 
 
 def bind_to_encoders(folder: Path, fingerprints: dict[str, str]) -> None:

@@ -212,10 +212,10 @@ def start(
 
 def parameter_groups(model: nn.Module, speech_rate: float) -> list[dict[str, Any]]:
     """Two groups of parameters, each with the `scale` of its learning rate: all but speech, and
-    the speech projector and attention of every block."""
+    the speech projector and attention of every block (MoCha-Demo calls them audio)."""
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in model.named_parameters():
-        groups["speech" in name].append(parameter)
+        groups["speech" in name or "audio_" in name].append(parameter)
     return [
         {"params": groups[False], "scale": 1.0},
         {"params": groups[True], "scale": speech_rate},
