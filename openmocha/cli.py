@@ -213,7 +213,7 @@ def init(
 @app.command()
 def train(
     model: Annotated[
-        str, typer.Argument(help="toon (from nothing), or a folder of `init`: Wan that hears.")
+        str, typer.Argument(help="toon (from nothing), or a folder of `openmocha init`.")
     ],
     folder: Annotated[Path, typer.Argument(help="Of the run; goes on where it stopped.")],
     scale: Annotated[

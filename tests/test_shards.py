@@ -96,7 +96,8 @@ def test_no_shards_is_said_plainly(tmp_path):
 
 def test_empty_prompt_round_trip(tmp_path):
     write_empty_prompt(tmp_path / "new", ENCODERS.text)
-    assert read_empty_prompt(tmp_path / "new").shape == (1, 3)
+    (tokens,) = read_empty_prompt(tmp_path / "new")
+    assert tokens.shape == (1, 3)
 
 
 def test_shards_of_other_encoders_are_refused(tmp_path):

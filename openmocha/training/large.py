@@ -26,7 +26,7 @@ from openmocha.backbones import hunyuan, wan
 from openmocha.backbones.assemble import share_other_parts
 from openmocha.backbones.diffusers_backbone import DiffusersBackbone
 from openmocha.models import store
-from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel
+from openmocha.models.hunyuan import MODEL_TIMESTEPS, HunyuanMoChaTransformer3DModel
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
@@ -95,8 +95,8 @@ def check_trainable(folder: Path) -> None:
     hears = kind in NETWORKS and config.get("speech_kind") != "humo"
     if not hears or not (folder / "speech_encoder").is_dir():
         raise ValueError(
-            f"{folder} ({kind}) has no speech attention that can be trained here; make a model from "
-            "Wan or HunyuanVideo with `openmocha init`. HuMo cannot be trained here yet"
+            f"{folder} ({kind}) has no speech attention that can be trained here; make a model "
+            "from Wan or HunyuanVideo with `openmocha init`. HuMo cannot be trained here yet"
         )
     if (index.get("transformer_2") or [None])[0] is not None:
         raise ValueError(f"{folder} has two experts; only models of one can be trained here yet")
@@ -195,7 +195,7 @@ class HunyuanInTraining(nn.Module):
         (states, _), (pooled, _), (mask, _) = text
         velocity: Tensor = self.transformer(
             noisy,
-            hunyuan.MODEL_TIMESTEPS * sigma[:, 0],
+            MODEL_TIMESTEPS * sigma[:, 0],
             states,
             mask[..., 0].long(),
             pooled[:, 0],
@@ -289,6 +289,8 @@ def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
     )
     sources = sorted({source for stage in paper_stages()[1:] for source in stage.shares})
     vae = store.read_json(folder / "vae" / "config.json")
+    sides = ("scale_factor_spatial", "spatial_compression_ratio")  # Wan's name, and HunyuanVideo's
+    pixels_per_cell = next((vae[side] for side in sides if side in vae), 8)
     plan = [
         ShardPlan(
             name=f"films-{source.replace(' ', '-')}",
@@ -299,9 +301,7 @@ def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
             num_crops=1,
             width=given.width,
             height=given.height,
-            pixels_per_cell=vae.get("scale_factor_spatial")
-            or vae.get("spatial_compression_ratio")
-            or 8,
+            pixels_per_cell=pixels_per_cell,
             from_start=True,
         )
         for number, source in enumerate(sources)
