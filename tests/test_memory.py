@@ -237,6 +237,12 @@ def test_lora(tmp_path):
         MoChaPipeline.from_pretrained("toon", lora=lora)
 
 
+def test_a_cpu_needs_no_plan_and_says_so(demo):
+    said = []
+    MoChaPipeline.from_pretrained(demo, memory="low", say=said.append)
+    assert said == ["--memory low is for a GPU; on a cpu everything is in its own memory"]
+
+
 def test_settings_have_names():
     assert memory.checked_memory("low") == "low" and memory.checked_memory(None) is None
     with pytest.raises(ValueError, match="expected low, balanced, fast"):

@@ -85,6 +85,8 @@ def load(
         plan = choose_plan(memory or "balanced", parts, film, free, dtype)
         peak = peak_bytes(plan, parts, film, dtype) / GIB
         say(f"{film.name}: about {peak:.0f} GiB of {free / GIB:.0f} GiB of GPU memory; {plan}")
+    elif memory is not None:
+        say(f"--memory {memory} is for a GPU; on a {device.type} everything is in its own memory")
     backbone = load_large(folder, kind, dtype)
     if lora is not None:
         backbone.load_lora(lora)

@@ -10,6 +10,7 @@ checkpointing, sharded over all ranks (torchrun).
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -73,7 +74,13 @@ def train_folder(
     source = store.model_folder(model)
     store.check_large(source)
     check_trainable(source)
+    rank, world = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
     if shards is None:
+        if world > 1:
+            raise ValueError(
+                f"{world} processes cannot draw one set of films; run one process with --steps 1 "
+                f"first, then all of them with --shards {folder / 'shards'} and another folder"
+            )
         shards = folder / "shards"
         draw_shards(source, shards, given)
     network = load_trainable(source).to(local_device())
@@ -83,7 +90,8 @@ def train_folder(
         objective=Objective(independent_share=0.0, prefix_share=0.0),
     )
     train(network, shards, folder / "transformer", large_stages(given), config)
-    export(source, newest_of(folder / "transformer"), folder / "model")
+    if rank == 0:
+        export(source, newest_of(folder / "transformer"), folder / "model")
     return folder / "model"
 
 
