@@ -142,14 +142,20 @@ class MoChaPipeline:
 
     # --- memory ----------------------------------------------------------------------------------
 
-    def _denoise(self, noise: Tensor, *arguments: Any) -> Tensor:
+    def _denoise(
+        self,
+        noise: Tensor,
+        conditions: Conditions,
+        sampling: Sampling,
+        progress: Callable[[int, int], None] | None,
+    ) -> Tensor:
         try:
-            return denoise(self.backbone, noise, *arguments)
+            return denoise(self.backbone, noise, conditions, sampling, progress)
         except torch.OutOfMemoryError as error:
-            size = f"{self.sampling.width}x{self.sampling.height}"
             raise ValueError(
-                f"the GPU ran out of memory (a film of {size} by default); try a lower --memory "
-                "setting, a smaller --size or a shorter recording"
+                f"the GPU ran out of memory at {sampling.width}x{sampling.height} and "
+                f"{noise.shape[2]} latent frames; try a lower --memory setting, a smaller --size "
+                "or a shorter recording"
             ) from error
 
     def _decode(self, latents: Tensor) -> Tensor:

@@ -208,7 +208,10 @@ def test_out_of_memory_becomes_advice(demo):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     pipeline.backbone.velocity = no_memory
-    with pytest.raises(ValueError, match="try a lower --memory setting, a smaller --size"):
+    with pytest.raises(
+        ValueError,
+        match="at 64x64 and 2 latent frames; try a lower --memory setting, a smaller --size",
+    ):
         pipeline("a cat", voice(0.2), height=64, width=64)
 
 

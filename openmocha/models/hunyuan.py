@@ -12,7 +12,6 @@ Dimension letters: B batch, T video frames (speech tokens), F latent frames, P v
 latent frame, W speech window, D width, N heads, K head width, C latent channels, L text tokens.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 
 from openmocha.models.attention import RMSNorm
 from openmocha.models.speech_attention import causal_windows
-from openmocha.models.window_processor import attend_windows
+from openmocha.models.window_processor import Speech, attend_windows
 
 FRAMES_PER_LATENT = 4
 MODEL_TIMESTEPS = 999  # of sigma = 1; the base model's own pipeline says 1000
@@ -39,16 +38,6 @@ MODEL_TIMESTEPS = 999  # of sigma = 1; the base model's own pipeline says 1000
 # "own": the frames that a latent frame stands for, four tokens, the first frame four times (the
 # public checkpoint). "paper": one more on either side, masked at the clip's ends (eq. 4).
 SpeechWindow = Literal["own", "paper"]
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Projected speech (B, T, D), which rows of it each latent frame sees (F, W), and a mask or
-    None."""
-
-    tokens: Tensor
-    windows: Tensor
-    mask: Tensor | None
 
 
 def own_frame_windows(num_latent_frames: int) -> Tensor:
@@ -173,54 +162,43 @@ class SpeechCrossAttention(nn.Module):
         nn.init.zeros_(self.norm.linear.bias)
 
 
-class SpeechDualBlock(HunyuanVideoTransformerBlock):  # type: ignore[misc]
+class SpeechAtTheEnd(nn.Module):
+    """What both kinds of block have in common: after everything else, where there is attention to
+    speech and something to hear, the video hears it."""
+
+    audio_cross_attn: SpeechCrossAttention | None
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        rotary: Any,
+        speech: Speech | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Video (B, F P, D) and text (B, L, D) through the base block. Padded text is attended to:
+        no mask."""
+        block: Any = super()
+        video, text = block.forward(hidden_states, encoder_hidden_states, temb, None, rotary)
+        if self.audio_cross_attn is not None and speech is not None:
+            video = video + self.audio_cross_attn(video, temb, speech)
+        return video, text
+
+
+class SpeechDualBlock(SpeechAtTheEnd, HunyuanVideoTransformerBlock):  # type: ignore[misc]
     """Separate weights for video and text, and where `hears`, speech after the FFN."""
 
     def __init__(self, heads: int, head_width: int, mlp_ratio: float, norm: str, hears: bool):
         super().__init__(heads, head_width, mlp_ratio=mlp_ratio, qk_norm=norm)
         self.audio_cross_attn = SpeechCrossAttention(heads, head_width) if hears else None
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        temb: Tensor,
-        rotary: Any,
-        speech: Speech | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        # Padded text is attended to: no mask.
-        video, text = super().forward(hidden_states, encoder_hidden_states, temb, None, rotary)
-        return add_speech(self.audio_cross_attn, video, temb, speech), text
 
-
-class SpeechSingleBlock(HunyuanVideoSingleTransformerBlock):  # type: ignore[misc]
+class SpeechSingleBlock(SpeechAtTheEnd, HunyuanVideoSingleTransformerBlock):  # type: ignore[misc]
     """Video and text in one sequence, and where `hears`, speech at the end."""
 
     def __init__(self, heads: int, head_width: int, mlp_ratio: float, norm: str, hears: bool):
         super().__init__(heads, head_width, mlp_ratio=mlp_ratio, qk_norm=norm)
         self.audio_cross_attn = SpeechCrossAttention(heads, head_width) if hears else None
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        temb: Tensor,
-        rotary: Any,
-        speech: Speech | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        # Padded text is attended to: no mask.
-        video, text = super().forward(hidden_states, encoder_hidden_states, temb, None, rotary)
-        return add_speech(self.audio_cross_attn, video, temb, speech), text
-
-
-def add_speech(
-    attention: SpeechCrossAttention | None, video: Tensor, temb: Tensor, speech: Speech | None
-) -> Tensor:
-    """video (B, F P, D) plus what its latent frames hear, where there is something to hear."""
-    if attention is None or speech is None:
-        return video
-    added: Tensor = attention(video, temb, speech)
-    return video + added
 
 
 # diffusers' caches (FirstBlockCache, ...) look a block up by its exact class.

@@ -14,7 +14,6 @@ N heads, C latent channels, L text tokens.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
@@ -31,23 +30,13 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from openmocha.models.speech_attention import SpeechProjector, causal_windows
-from openmocha.models.window_processor import attend_windows
+from openmocha.models.window_processor import Speech, attend_windows
 
 FRAMES_PER_LATENT = 4
 HUMO_WINDOW, HUMO_LEAD = 8, 5  # features of one latent frame i: 4 i - 5 .. 4 i + 2
 HUMO_TOKENS = 16
 
 SpeechKind = Literal["mocha", "humo"]
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Projected speech (B, S, K), which rows of it each latent frame sees (F, W), and a mask or
-    None."""
-
-    tokens: Tensor
-    windows: Tensor
-    mask: Tensor | None
 
 
 def humo_windows(features: Tensor, num_latent_frames: int) -> Tensor:

@@ -1,10 +1,21 @@
 """Attention of latent frames to their own windows, through diffusers' choice of kernels."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from einops import rearrange
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Projected speech (B, S, K), which rows of it each latent frame sees (F, W), and a mask or
+    None."""
+
+    tokens: Tensor
+    windows: Tensor
+    mask: Tensor | None
 
 
 def attend_windows(
