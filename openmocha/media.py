@@ -160,10 +160,19 @@ def _unreadable(path: Path, kind: str, error: Exception) -> str:
 
 
 def _decode_speech(path: Path) -> Speech:
+    pieces = list(speech_pieces(path))
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def speech_pieces(path: Path) -> Iterator[Speech]:
+    """The sound of a file as 16 kHz mono pieces one after the other, however long it is.
+
+    Raises ValueError where there is no sound, it cannot be decoded, or its rate changes.
+    """
     import av
     import soxr
 
-    resample, first_rate, pieces = None, 0, []
+    resample, first_rate = None, 0
     try:
         for samples, rate in _sound(path):
             if resample is None:
@@ -175,12 +184,11 @@ def _decode_speech(path: Path) -> Speech:
                     f"speech file {path} changes its rate from {first_rate} to {rate} Hz; "
                     "export it again at one rate"
                 )
-            pieces.append(resample.resample_chunk(samples))
+            yield resample.resample_chunk(samples)
     except av.error.FFmpegError as error:
         raise ValueError(_unreadable(path, "speech", error)) from error
     if resample is not None:
-        pieces.append(resample.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        yield resample.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _sound(path: Path) -> Iterator[tuple[Speech, int]]:
@@ -194,10 +202,10 @@ def _sound(path: Path) -> Iterator[tuple[Speech, int]]:
                 "expected a recording, or a video with a sound track"
             )
         for frame in container.decode(container.streams.audio[0]):
-            yield _mono(frame), frame.sample_rate
+            yield mono(frame), frame.sample_rate
 
 
-def _mono(frame: Any) -> Speech:
+def mono(frame: Any) -> Speech:
     """A decoded piece of sound of any sample format as float32, channels averaged."""
     samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) where they are interleaved
     if not frame.format.is_planar:

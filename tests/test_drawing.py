@@ -47,7 +47,7 @@ def _draw(
 ):
     clip = Clip(shot, "static", (Cast(0, "camera", "center", "neutral", "none"),), 0, "hello")
     story = Story(1, "close-up", (character,), (clip,), place, background, light)
-    return draw_frame(story, clip, [pose or Pose()], view or View(), *size)
+    return draw_frame(story, clip, [pose or Pose()], view or View(), *size)[:2]
 
 
 def _of_species(species):

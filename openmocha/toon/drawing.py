@@ -6,6 +6,7 @@ short side sets the scale and the rest is background.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import skia
@@ -28,8 +29,19 @@ _FRAMING = {
     "medium": (0.33, 0.28, 0.2),
     "wide": (0.156, 0.2, 0.25),
 }
-_SIDE = {"left": -1.0, "center": 0.0, "right": 1.0}
+# From above the brow to the chin and from ear to ear, in head units around the head's centre.
+_FACE = skia.Rect(-46.0, -52.0, 46.0, 58.0)
+_SIDE = {"left": -1.0, "center": 0.0, "right": 1.0, "far left": -2.0, "far right": 2.0}
 _PAIR_SCALE = {"close-up": 0.58, "medium close-up": 0.86, "medium": 0.9, "wide": 1.0}
+
+
+class Drawn(NamedTuple):
+    """A frame, uint8 (height, width, 3) RGB, and boxes of mouths and faces, float32 (num_cast, 4)
+    x0 y0 x1 y1 in pixels, cut at the frame's edges."""
+
+    pixels: np.ndarray
+    mouths: np.ndarray
+    faces: np.ndarray
 
 
 def _stand(
@@ -88,8 +100,10 @@ def _draw_shadow(canvas: skia.Canvas, look: Look, clip: Clip, wall: bool) -> Non
         oval(canvas, 4, feet_y(look) + 2, look.shoulder * 1.25, 11, fill((24, 12, 40), 0.28))
 
 
-def _draw_character(canvas: skia.Canvas, look: Look, pose: Pose, full: bool) -> skia.Rect:
-    """Draw one character around the current origin; returns its mouth box in pixels."""
+def _draw_character(
+    canvas: skia.Canvas, look: Look, pose: Pose, full: bool
+) -> tuple[skia.Rect, skia.Rect]:
+    """Draw one character around the current origin; returns its mouth and its face in pixels."""
     hip = hip_y(look)
     canvas.translate(pose.sway[0] * 84.0, -pose.sway[1] * 84.0 if not full else 0.0)
     canvas.translate(0, hip)
@@ -110,22 +124,21 @@ def _draw_character(canvas: skia.Canvas, look: Look, pose: Pose, full: bool) -> 
     canvas.rotate(tilt, 0, 50)
     draw_locks(canvas, look, head_turn(look, pose))
     draw_head(canvas, look, pose)
-    mouth = canvas.getTotalMatrix().mapRect(skia.Rect(*mouth_box(look, pose)))
+    to_pixels = canvas.getTotalMatrix()
+    mouth, face = (to_pixels.mapRect(r) for r in (skia.Rect(*mouth_box(look, pose)), _FACE))
     canvas.restore()
     for (arm, side), front in zip(arms, raised, strict=True):
         if front:
             draw_arm(canvas, look, arm, side, pose.shrug)
-    return mouth
+    return mouth, face
 
 
 def draw_frame(
     story: Story, clip: Clip, poses: Sequence[Pose], view: View, width: int, height: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Drawn:
     """Draw one instant of a clip; `poses` has one pose for every member of `clip.cast`.
 
-    Returns the frame, uint8 (height, width, 3) RGB, and the mouth boxes, float32 (num_cast, 4)
-    x0 y0 x1 y1 in pixels, cut at the frame's edges. Raises ValueError for words no drawing is
-    known for, and for a size below 16 pixels.
+    Raises ValueError for words no drawing is known for, and for a size below 16 pixels.
     """
     if min(width, height) < 16:
         raise ValueError(f"frame size {width}x{height}: each side needs at least 16 pixels")
@@ -136,7 +149,7 @@ def draw_frame(
     canvas = surface.getCanvas()
     short = min(width, height)
     _draw_background(canvas, story, clip, view, width, height)
-    boxes = np.zeros((len(poses), 4), np.float32)
+    mouths, faces = np.zeros((2, len(poses), 4), np.float32)
     for i, (cast, pose) in enumerate(zip(clip.cast, poses, strict=True)):
         look = make_look(story.characters[cast.character], story.light)
         x, y, scale = _stand(look, clip, cast, width, height)
@@ -149,13 +162,15 @@ def draw_frame(
         canvas.scale(scale, scale)
         _draw_shadow(canvas, look, clip, has_wall(story.place))
         full = y + (hip_y(look) - SHOULDER_Y * 0.2) * scale < height
-        rect = _draw_character(canvas, look, pose, full)
-        boxes[i] = (rect.left(), rect.top(), rect.right(), rect.bottom())
+        mouth, face = _draw_character(canvas, look, pose, full)
+        mouths[i] = (mouth.left(), mouth.top(), mouth.right(), mouth.bottom())
+        faces[i] = (face.left(), face.top(), face.right(), face.bottom())
         canvas.restore()
     tint, strength, _ = LIGHT_TINT[story.light]
     canvas.drawColor(argb(tint, strength), skia.BlendMode.kSrcOver)
 
-    boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
-    boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
-    assert math.isfinite(float(boxes.sum()))
-    return pixels[:, :, :3].copy(), boxes
+    for boxes in (mouths, faces):
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
+        assert math.isfinite(float(boxes.sum()))
+    return Drawn(pixels[:, :, :3].copy(), mouths, faces)

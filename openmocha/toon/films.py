@@ -169,8 +169,8 @@ def draw_scenes(
         for t, (poses, view) in enumerate(zip(scene.poses, scene.views, strict=True)):
             frame = scene.first_frame + t
             if frame in shown:
-                drawn, boxes[frame] = draw_frame(story, scene.clip, poses, view, width, height)
-                pixels[frame - shown.start] = drawn
+                drawn = draw_frame(story, scene.clip, poses, view, width, height)
+                pixels[frame - shown.start], boxes[frame] = drawn.pixels, drawn.mouths
     return pixels, boxes
 
 

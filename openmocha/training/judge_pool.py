@@ -119,7 +119,7 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     labels = clip_labels(story, clip)
     samples = []
     for t in rng.choice(CLIP_FRAMES, FRAMES_PER_STORY, replace=False):
-        pixels, boxes = draw_frame(story, clip, poses[t], views[t], width, height)
+        pixels, boxes, _ = draw_frame(story, clip, poses[t], views[t], width, height)
         frame, offset, scale = letterbox_array(pixels)
         shapes, places = np.full((2, PEOPLE, 4), np.nan, np.float16)
         shapes[: len(clip.cast)] = [pose.mouth for pose in poses[t]]

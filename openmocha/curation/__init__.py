@@ -1,0 +1,1 @@
+"""Raw video in, training shards out, a reason for every rejection."""

@@ -1,0 +1,106 @@
+"""What the commands share: results and errors for people and for programs, progress, interrupts.
+
+A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
+"""
+
+import contextlib
+import json
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+# Remembered, because an interrupt that arrives while a compiled module is imported gets lost.
+interrupted = threading.Event()
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """ "192x128" -> (192, 128); None keeps the model's own size."""
+    if size is None:
+        return None, None
+    if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", size, re.IGNORECASE):
+        raise ValueError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 192x128")
+    width, height = map(int, size.lower().split("x"))
+    return width, height
+
+
+def report(result: dict[str, Any], sentence: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else sentence)
+
+
+@contextlib.contextmanager
+def plain_errors(as_json: bool) -> Iterator[None]:
+    """Turn users' mistakes into one line and exit code 2, an interrupt into exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; no half-written file was left behind", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        reason = _plain(error)
+        if reason is None:
+            raise  # a fault of this program: its traceback is wanted
+        typer.echo(f"error: {reason}", err=True)
+        if as_json:
+            typer.echo(json.dumps({"error": reason}, ensure_ascii=False))
+        raise typer.Exit(2) from None
+
+
+def _plain(error: Exception) -> str | None:
+    """One sentence for what a user, a file or the machine did wrong; None for anything else."""
+    if isinstance(error, ImportError):
+        return _missing(error)
+    if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):
+        return f"out of memory ({str(error).splitlines()[0]}); try a smaller --size"
+    if isinstance(error, ValueError | OSError | FloatingPointError):
+        return str(error)
+    return None
+
+
+def _missing(error: ImportError) -> str:
+    """What to install for a command whose optional parts are not there."""
+    if "libEGL" in str(error) or "libGL" in str(error):
+        return f"drawing needs a system library ({error}); on Debian: apt install libegl1 libgl1"
+    return f"{error}; this command needs: pip install 'openmocha[voices,toon,train]'"
+
+
+@contextlib.contextmanager
+def speech_warnings() -> Iterator[list[str]]:
+    """Show the package's own warnings as one line each and collect them; hide other libraries'."""
+    from openmocha.media import SpeechWarning
+
+    notes: list[str] = []
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        notes.append(str(message))
+        typer.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", SpeechWarning)
+        warnings.showwarning = show
+        yield notes
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, as a function of (steps done, steps in all)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    hidden = hidden or not console.is_terminal
+    with Progress(console=console, disable=hidden, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            bar.update(task, completed=done, total=total)
+
+        yield update

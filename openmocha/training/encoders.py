@@ -1,0 +1,35 @@
+"""The frozen networks of a model folder: what writes training shards for it."""
+
+import json
+from pathlib import Path
+
+from openmocha.models import store
+from openmocha.training.shards import Encoders
+
+FROZEN = ("vae/", "speech_encoder/", "text_encoder/")
+
+
+def is_embedded(folder: Path) -> bool:
+    """Whether a model folder holds the paper's own transformer with its small encoders."""
+    index = store.read_json(folder / store.INDEX, ["transformer"])
+    return bool(index["transformer"][1] == "MoChaTransformer3DModel")
+
+
+def load_encoders(model: str | Path) -> Encoders:
+    """Raises ValueError for a model that has no speech encoder to train with."""
+    from openmocha.training import large
+
+    folder = store.model_folder(model)
+    if not is_embedded(folder):
+        large.check_trainable(folder)
+        return large.large_encoders(folder)
+    from openmocha.backbones.folder import load_paper
+
+    backbone = load_paper(folder, str(model))
+    return Encoders(backbone.vae, backbone.speech_encoder, backbone.text_encoder)
+
+
+def encoder_checksums(model: str | Path) -> dict[str, str]:
+    """SHA-256 of each file that shards depend on, by its name in the model folder."""
+    record = json.loads((store.model_folder(model) / store.CHECKSUMS).read_text())
+    return {name: e["sha256"] for name, e in record.items() if name.startswith(FROZEN)}
