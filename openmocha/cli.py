@@ -214,15 +214,15 @@ def init(
 @app.command()
 def train(
     model: Annotated[
-        str, typer.Argument(help="toon (from nothing), or a folder of `openmocha init`.")
+        str, typer.Argument(help="toon (from nothing, or with --data), or a folder of `init`.")
     ],
     folder: Annotated[Path, typer.Argument(help="Of the run; goes on where it stopped.")],
     scale: Annotated[
         float, typer.Option(help="toon: of all budgets and film counts; 0.001 is a smoke run.")
     ] = 1.0,
     batch_scale: Annotated[int, typer.Option(min=1, help="toon: of all batches; 16 on a GPU.")] = 1,
-    shards: Annotated[
-        Path | None, typer.Option(help="Other films than toon's, by this model's encoders.")
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset of `openmocha curate`, by this model's encoders.")
     ] = None,
     films: Annotated[int, typer.Option(min=1, help="Toon films to draw of each kind.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Of all stages together.")] = 1000,
@@ -230,15 +230,28 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Clips of a step, of all ranks.")] = 1,
     latent_frames: Annotated[int, typer.Option(min=1, help="Of a clip; 21 are 81 frames.")] = 21,
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the clips, pixels.")] = "832x480",
-    learning_rate: Annotated[float, typer.Option(help="The paper's if not given.")] = 1e-5,
+    learning_rate: Annotated[
+        float, typer.Option(help="The paper's if not given; small models take ten times that.")
+    ] = 1e-5,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of weights and batches.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw films.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the embedded model from nothing, or teach a large model of `init` to hear."""
+    """Make the embedded model from nothing, train it on your data, or teach a large model of
+    `init` to hear."""
     with plain_errors(as_json):
-        if model == "toon":
+        shards = None
+        if data is not None:
+            from openmocha.training.finetune import data_folder
+
+            shards = data_folder(data)
+        if model == "toon" and shards is None:
             result = _train_toon(folder, scale, batch_scale, seed, workers)
+        elif shards is not None and _is_embedded(model):
+            from openmocha.training.finetune import Finetuning, finetune
+
+            few = Finetuning(steps, minutes, batch_size, 10 * learning_rate, seed)
+            result = {"model": str(finetune(model, folder, shards, few))}
         else:
             from openmocha.sampling import check_size
             from openmocha.training.large import LargeTraining, train_folder
@@ -252,6 +265,13 @@ def train(
             )  # fmt: skip
             result = {"model": str(train_folder(model, folder, given, shards))}
         report(result, f"{result['model']} is ready", as_json)
+
+
+def _is_embedded(model: str) -> bool:
+    from openmocha.models.store import model_folder
+    from openmocha.training.encoders import is_embedded
+
+    return is_embedded(model_folder(model))
 
 
 def _train_toon(

@@ -15,10 +15,10 @@ from openmocha.curation.watch import THUMBNAILS_PER_S, Watched
 
 Array = np.ndarray[Any, Any]
 
-STANDS_OUT = 4.0  # times the four frames beside it
+STANDS_OUT = 8.0  # times the four frames beside it
 SHORTEST_SCENE_S = 0.3  # a flash is not a scene
 LOST_S = 0.6  # a face that is away for longer comes back as somebody new
-SEEN = 0.25  # of a clip's looks: less is a false alarm or a passer-by
+SEEN = 0.4  # of a clip's looks: less is a false alarm or a passer-by
 
 
 @dataclass(frozen=True)

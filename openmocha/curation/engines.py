@@ -6,6 +6,7 @@ The function is a pure one of its item (a path and settings), so all engines giv
 in any order. A worker that dies takes nothing with it: its item is tried again, three times in all.
 """
 
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -71,7 +72,7 @@ def _on_cores(
             try:
                 while queue or running:
                     while queue and len(running) < (1 if alone else 2 * workers):
-                        running[pool.submit(_call, function, queue[-1][0])] = queue[-1]
+                        running[pool.submit(function, queue[-1][0])] = queue[-1]
                         queue.pop()  # only now: a broken pool takes nothing
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -88,19 +89,11 @@ def _on_cores(
 
 def _start() -> None:
     """The processes are the parallelism: libraries shall not add threads of their own."""
-    import os
-
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.nice(5)
-
-
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
     import cv2
-    import torch
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is first imported
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    return function(item)
+    os.nice(5)
 
 
 # --- Ray -----------------------------------------------------------------------------------------
@@ -144,9 +137,10 @@ class _RayWorker:
     def __init__(self, function: Callable[[Any], Any], items: Any) -> None:
         import ray
 
+        _start()
         self.function = function
         self.items = ray.get(items)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        results = [_call(self.function, self.items[int(n)]) for n in batch["number"]]
+        results = [self.function(self.items[int(n)]) for n in batch["number"]]
         return {"number": batch["number"], "result": [pickle.dumps(r) for r in results]}

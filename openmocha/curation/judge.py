@@ -14,11 +14,11 @@ from openmocha.curation.describe import Context, measure_clip, palette
 from openmocha.curation.filters import reason_to_drop
 from openmocha.curation.lips import LipReader, heard_in, opening_track
 from openmocha.curation.measure import Source, measure, read_film, read_probe
+from openmocha.curation.settings import Thresholds
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
 
-SAME_PLACE = 0.6  # of the colours behind two people that agree
 TWO_CLIP = "two-clip"
 
 
@@ -41,7 +41,7 @@ def judge(judged: Judged) -> list[Row]:
     found = clips(read_film(source), source.settings.thresholds)
     context = Context(source.film_id, source.settings.thresholds, judged.reader)
     rows = [row | clip_row(clip, context) for clip in found]
-    return rows + conversations(rows, found, source.settings.thresholds.longest_s)
+    return rows + conversations(rows, found, source.settings.thresholds)
 
 
 def file_columns(source: Source) -> Row:
@@ -64,15 +64,15 @@ def id_of(film_id: str, start_s: float, end_s: float) -> str:
 # --- conversations -------------------------------------------------------------------------------
 
 
-def conversations(rows: list[Row], found: list[Clip], longest_s: float) -> list[Row]:
+def conversations(rows: list[Row], found: list[Clip], thresholds: Thresholds) -> list[Row]:
     """Rows of two-clip conversations: two kept clips side by side, one person in each, not the same
     one, in one place. Both become parts of the new clip (column part_of)."""
     added: list[Row] = []
     for first, second, a, b in zip(rows, rows[1:], found, found[1:], strict=False):
         total_s = second["end_s"] - first["start_s"]
-        if "part_of" in first or not answers(first, second) or total_s > longest_s:
+        if "part_of" in first or not answers(first, second) or total_s > thresholds.longest_s:
             continue
-        if not (same_place(a, b) and other_person(a, b)):
+        if same_place(a, b) < thresholds.same_place or not other_person(a, b):
             continue
         both = conversation(first, second)
         first["part_of"] = second["part_of"] = both["clip_id"]
@@ -101,10 +101,9 @@ def conversation(first: Row, second: Row) -> Row:
     }
 
 
-def same_place(a: Clip, b: Clip) -> bool:
-    """Whether the colours behind the people of two clips are much the same."""
-    shares = [colour_shares(clip) for clip in (a, b)]
-    return bool(np.minimum(*shares).sum() >= SAME_PLACE)
+def same_place(a: Clip, b: Clip) -> float:
+    """How much of the colours behind the people of two clips agree, 0 to 1."""
+    return float(np.minimum(colour_shares(a), colour_shares(b)).sum())
 
 
 def colour_shares(clip: Clip) -> Array:

@@ -33,12 +33,13 @@ class Thresholds:
     shaky: float = 0.5  # length of the median flow, widths of the frame per second
     mouth_at_rest: float = 0.012  # of the opening, from its 10% to its 90% quantile
     judged_s: float = 3.5  # lips of shorter clips are not judged
-    lip_score: float = 0.0  # lips.LipScore
+    lip_score: float = 0.3  # lips.LipScore
     lip_shifted: float = 0.6  # by which a shift of the sound is told from other words
     largest_lag: int = 2  # video frames
     close_up: float = 0.33  # face heights above which a shot is called so
     medium_close_up: float = 0.2
     medium: float = 0.09
+    same_place: float = 0.5  # of the background's colours, for a conversation's two clips
     same_picture: int = 6  # bits of 64 by which near-duplicates differ at most
 
 
@@ -49,6 +50,7 @@ class Shards:
     model: str = "toon"
     width: int = 128
     height: int = 128
+    latent_frames: int = 32  # of a crop at most; longer clips of the embedded model make several
     clips_per_shard: int = 64
 
 
@@ -72,8 +74,8 @@ def toon_thresholds() -> Thresholds:
     return Thresholds(
         face_height=0.2,
         mouth_at_rest=0.12,
-        close_up=0.6,
-        medium_close_up=0.42,
+        close_up=0.55,
+        medium_close_up=0.38,
         medium=0.2,
         frozen=0.05,
         lip_score=0.53,
@@ -86,7 +88,7 @@ def settings_for(faces: str) -> Settings:
     if faces == "photo":
         return Settings()
     if faces == "toon":
-        return Settings(faces="toon", thresholds=toon_thresholds())
+        return Settings(faces="toon", looks_per_s=24.0, thresholds=toon_thresholds())
     raise ValueError(f"faces are {faces!r}; expected photo (real people) or toon (drawn ones)")
 
 

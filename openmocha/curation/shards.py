@@ -8,7 +8,7 @@ encoders are the same, and writes only the others.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
 
 FRAMES_PER_LATENT = 4
-LONGEST_CROP = 32  # latent frames
-SHORTEST_CROP = 8
+SHORTEST_CROP = 8  # latent frames
 SOURCES = {TWO_CLIP: "dialogue", "wide": "medium"}  # the trainer's names where they differ
 
 
@@ -97,7 +96,7 @@ def plan_shards(
 
 def clip_key(row: Row, settings: Shards, checksums: dict[str, str]) -> str:
     """A hash of all that a clip's record depends on, the clip's id first."""
-    given = [row["caption"], row["face_boxes"], settings.width, settings.height, checksums]
+    given = [row["caption"], row["face_boxes"], asdict(settings), checksums]
     return str(row["clip_id"]) + hashlib.sha256(json.dumps(given).encode()).hexdigest()[:8]
 
 
@@ -163,6 +162,8 @@ def training_clip(row: Row, settings: Shards) -> Any:
     """One clip as the trainer wants it. Raises Unfit where it cannot be cut out."""
     import cv2
 
+    from openmocha.models.store import model_folder
+    from openmocha.training.encoders import is_embedded, pixels_per_cell
     from openmocha.training.shards import TrainingClip
     from openmocha.training.toon_clips import mouth_cells
 
@@ -179,10 +180,12 @@ def training_clip(row: Row, settings: Shards) -> Any:
         [cv2.resize(f[rows, columns], size, interpolation=cv2.INTER_AREA) for f in frames]
     )
     speech = clip_speech(path, row["start_s"], round(len(times_s) / FPS * SPEECH_RATE_HZ))
-    length = min(num_latents, LONGEST_CROP)
+    folder = model_folder(settings.model)
+    length = min(num_latents, settings.latent_frames)
     starts = list(range(0, num_latents - length + 1, length))
+    starts = starts if is_embedded(folder) else [0]  # a causal VAE begins with its film
     boxes = np.tile(mouth_box(box, (rows, columns), width, height, size), (len(pixels), 1, 1))
-    cells = mouth_cells(boxes, settings.height, settings.width)
+    cells = mouth_cells(boxes, settings.height, settings.width, pixels_per_cell(folder))
     return TrainingClip(
         source=SOURCES.get(row["shot"], str(row["shot"])),
         seed=int(row["clip_id"][:12], 16),

@@ -116,7 +116,7 @@ def decoded(path: Path) -> Iterator[tuple[float, Any]]:
                     last_s = time_s - first_s
                     yield last_s, frame
     except (av.error.FFmpegError, OSError) as error:
-        raise Unfit(f"damaged picture after {max(last_s, 0):.1f} s: {error}") from error
+        raise Unfit(f"damaged picture after {max(last_s, 0):.1f} s: {error.strerror}") from error
 
 
 def upright(pixels: Array, frame: Any) -> Array:

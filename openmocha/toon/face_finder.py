@@ -64,7 +64,7 @@ class FaceFinder(nn.Module):
         return self.centres(fine)[:, 0], self.boxes(fine)
 
     @torch.no_grad()
-    def find(self, frames: np.ndarray, least_certainty: float = 0.35) -> list[FoundFaces]:
+    def find(self, frames: np.ndarray, least_certainty: float = 0.3) -> list[FoundFaces]:
         """The faces of each of the frames uint8 (T, H, W, 3)."""
         images, offset, scale = letterbox(frames)
         centres, boxes = self(images)

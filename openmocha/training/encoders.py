@@ -15,6 +15,14 @@ def is_embedded(folder: Path) -> bool:
     return bool(index["transformer"][1] == "MoChaTransformer3DModel")
 
 
+def pixels_per_cell(folder: Path) -> int:
+    """Pixels of a latent cell's side."""
+    vae = store.read_json(folder / "vae" / "config.json")
+    # Wan's name, HunyuanVideo's, and the embedded model's
+    sides = ("scale_factor_spatial", "spatial_compression_ratio", "pixels_per_latent")
+    return int(next((vae[side] for side in sides if side in vae), 8))
+
+
 def load_encoders(model: str | Path) -> Encoders:
     """Raises ValueError for a model that has no speech encoder to train with."""
     from openmocha.training import large

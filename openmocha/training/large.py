@@ -8,7 +8,6 @@ stands for one frame, so every crop begins where its film begins; and float32 we
 checkpointing, sharded over all ranks (torchrun).
 """
 
-import json
 import math
 import os
 import shutil
@@ -30,9 +29,10 @@ from openmocha.models import store
 from openmocha.models.hunyuan import MODEL_TIMESTEPS, HunyuanMoChaTransformer3DModel
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from openmocha.training import checkpoint
+from openmocha.training.encoders import encoder_checksums, pixels_per_cell
 from openmocha.training.objective import Objective
 from openmocha.training.parallel import Ranks, local_device
-from openmocha.training.samples import CausalLayout
+from openmocha.training.samples import CausalLayout, Records
 from openmocha.training.shards import (
     Encoders,
     TextStream,
@@ -40,7 +40,7 @@ from openmocha.training.shards import (
     bind_to_encoders,
     write_empty_prompt,
 )
-from openmocha.training.stages import Crop, Stage, paper_stages
+from openmocha.training.stages import Crop, Stage, paper_stages, with_sources
 from openmocha.training.toon_clips import ShardPlan, write_plan
 from openmocha.training.train import TrainConfig, newest_of, train
 
@@ -79,7 +79,7 @@ def train_folder(
         if world > 1:
             raise ValueError(
                 f"{world} processes cannot draw one set of films; run one process with --steps 1 "
-                f"first, then all of them with --shards {folder / 'shards'} and another folder"
+                f"first, then all of them with --data {folder / 'shards'} and another folder"
             )
         shards = folder / "shards"
         draw_shards(source, shards, given)
@@ -89,7 +89,8 @@ def train_folder(
         # The paper's: one noise level for a whole clip, all cells alike.
         objective=Objective(independent_share=0.0, prefix_share=0.0),
     )
-    train(network, shards, folder / "transformer", large_stages(given), config)
+    stages = with_sources(large_stages(given), Records(shards).sources)
+    train(network, shards, folder / "transformer", stages, config)
     if rank == 0:
         export(source, newest_of(folder / "transformer"), folder / "model")
     return folder / "model"
@@ -290,15 +291,8 @@ def large_encoders(folder: Path) -> Encoders:
 
 def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
     """Toon films from their beginnings, one crop of each, of every source that a stage draws."""
-    record = json.loads((folder / store.CHECKSUMS).read_text())
-    frozen = ("vae/", "speech_encoder/", "text_encoder/")
-    bind_to_encoders(
-        shards, {name: e["sha256"] for name, e in record.items() if name.startswith(frozen)}
-    )
+    bind_to_encoders(shards, encoder_checksums(folder))
     sources = sorted({source for stage in paper_stages()[1:] for source in stage.shares})
-    vae = store.read_json(folder / "vae" / "config.json")
-    sides = ("scale_factor_spatial", "spatial_compression_ratio")  # Wan's name, and HunyuanVideo's
-    pixels_per_cell = next((vae[side] for side in sides if side in vae), 8)
     plan = [
         ShardPlan(
             name=f"films-{source.replace(' ', '-')}",
@@ -309,7 +303,7 @@ def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
             num_crops=1,
             width=given.width,
             height=given.height,
-            pixels_per_cell=pixels_per_cell,
+            pixels_per_cell=pixels_per_cell(folder),
             from_start=True,
         )
         for number, source in enumerate(sources)

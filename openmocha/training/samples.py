@@ -93,6 +93,11 @@ class Records:
         self.files = ArrayRecordDataSource([str(record_path(folder / s)) for s in self.shards])
         assert len(self.files) == len(table), "a manifest disagrees with its shard"
 
+    @property
+    def sources(self) -> set[str]:
+        """The kinds of films that the shards hold."""
+        return set(self.rows["source"])
+
     def read(self, index: int) -> dict[str, Array]:
         """The tensors of record `index` (module shards)."""
         return read_record(self.files[index])

@@ -6,7 +6,7 @@ Sources are the shot types of the paper's table plus "text": films without speec
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 TEXT_SHARE = 20
@@ -169,6 +169,25 @@ def toon_stages(
         )
         for name, part, shares, crops in plan
     )
+
+
+def with_sources(stages: tuple[Stage, ...], sources: Collection[str]) -> tuple[Stage, ...]:
+    """The stages without the shares of sources that the data lacks (a corpus without
+    conversations, say); a stage that is left with none, or with text alone, is left out.
+
+    Raises ValueError where no stage is left.
+    """
+    kept = []
+    for stage in stages:
+        shares = {source: share for source, share in stage.shares.items() if source in sources}
+        if shares.keys() - {"text"} or (shares and set(stage.shares) == {"text"}):
+            kept.append(replace(stage, shares=shares))
+    if not kept:
+        raise ValueError(
+            f"the data holds {sorted(sources)}; the stages draw from "
+            f"{sorted({s for stage in stages for s in stage.shares})}"
+        )
+    return tuple(kept)
 
 
 def crop_order(crops: tuple[Crop, ...], cycle: int = 20) -> list[int]:
