@@ -288,6 +288,57 @@ def _train_toon(
     return {"model": str(model), "costs": costs}
 
 
+@app.command()
+def enrich(
+    prompt: Annotated[str, typer.Argument(help="A short prompt.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server, as far as /v1.")
+    ] = None,
+    llm: Annotated[str | None, typer.Option(help="The model's name on that server.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a short prompt into a full one, and say what it leaves out."""
+    with plain_errors(as_json):
+        from openmocha import enrich as enriching
+        from openmocha.curation.endpoint import Endpoint, EndpointError
+
+        if (endpoint is None) != (llm is None):
+            raise ValueError("--endpoint and --llm go together: a server, and a model's name on it")
+        notes = enriching.missing(prompt)
+        for note in notes:
+            typer.echo(f"warning: {note}", err=True)
+        full = prompt
+        if endpoint is not None and llm is not None:
+            try:
+                full = enriching.enrich(prompt, Endpoint(endpoint, llm, images=False))
+            except EndpointError as error:
+                raise ValueError(f"no answer: {error}") from error
+        report({"prompt": full, "warnings": notes}, full, as_json)
+
+
+@toon.command()
+def programme(
+    seed: Annotated[int, typer.Option(min=0, help="Which of the endless programmes.")],
+    scenes: Annotated[int, typer.Option(min=1, help="How many, good and bad.")] = 13,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path(
+        "programme.mp4"
+    ),
+    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 16.")] = "128x128",
+    as_json: Json = False,
+) -> None:
+    """Draw raw footage with known faults, to try `curate` on; the truth goes into a JSON file."""
+    with plain_errors(as_json):
+        from openmocha.sampling import check_size
+        from openmocha.toon.programmes import render_programme
+
+        width, height = parse_size(size)
+        assert width is not None and height is not None
+        check_size(width, height)
+        kinds = [t.kind for t in render_programme(seed, scenes, output, width=width, height=height)]
+        result = {"output": str(output), "truth": str(output.with_suffix(".json")), "kinds": kinds}
+        report(result, f"{output}: {', '.join(kinds)}", as_json)
+
+
 @toon.command()
 def render(
     seed: Annotated[int, typer.Option(min=0, help="Which of the endless films.")],

@@ -7,7 +7,7 @@ wide shot, whose mouths are a few pixels: the paper's own failure.
 import re
 from pathlib import Path
 
-from openmocha.curation.caption import CLIP, caption_of_answer, object_schema, question
+from openmocha.curation.caption import CLIP, TWO_CLIPS, caption_of_answer, question
 from openmocha.curation.endpoint import Endpoint, ask
 from openmocha.prompt import parse_prompt
 
@@ -47,8 +47,6 @@ def enrich(prompt: str, endpoint: Endpoint, cache: Path | None = None) -> str:
     """
     if not prompt.strip():
         raise ValueError("the prompt is empty; say at least who is seen and what they do")
-    schema = CLIP
-    if len(parse_prompt(prompt).clips) == 2:
-        schema = object_schema(first_clip=CLIP, second_clip=CLIP)
+    schema = TWO_CLIPS if len(parse_prompt(prompt).clips) == 2 else CLIP
     answer = ask(endpoint, question(ASK.format(prompt=prompt), []), schema, "prompt", cache)
     return caption_of_answer(answer)

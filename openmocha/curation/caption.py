@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from openmocha.curation.endpoint import image_part
+from openmocha.curation.endpoint import image_part, object_of
 from openmocha.prompt import Character, Clip, Script
 
 Json = dict[str, Any]
@@ -92,30 +92,25 @@ def text_schema(longest: int) -> Json:
     return {"type": "string", "pattern": f"^[ -~]{{1,{longest}}}$", "maxLength": longest}
 
 
-def object_schema(**properties: Json) -> Json:
-    """An object with exactly these properties, in this order."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
+CHARACTER = object_of(
+    {
+        "position": {"enum": ["left", "center", "right"]},
+        "appearance": text_schema(240),
+        "speaking": {"enum": ["SPEAKING", "NOT SPEAKING"]},
+        "emotion_and_body_language": text_schema(200),
+        "actions": text_schema(200),
     }
-
-
-CHARACTER = object_schema(
-    position={"enum": ["left", "center", "right"]},
-    appearance=text_schema(240),
-    speaking={"enum": ["SPEAKING", "NOT SPEAKING"]},
-    emotion_and_body_language=text_schema(200),
-    actions=text_schema(200),
 )
-CLIP = object_schema(
-    scene=text_schema(240),
-    characters={"type": "array", "items": CHARACTER, "minItems": 1, "maxItems": 4},
-    background=text_schema(240),
-    camera=text_schema(120),
+CLIP = object_of(
+    {
+        "scene": text_schema(240),
+        "characters": {"type": "array", "items": CHARACTER, "minItems": 1, "maxItems": 4},
+        "background": text_schema(240),
+        "camera": text_schema(120),
+    }
 )
-PROMINENCE = object_schema(reason=text_schema(240), decision={"enum": ["keep", "drop"]})
+TWO_CLIPS = object_of({"first_clip": CLIP, "second_clip": CLIP})
+PROMINENCE = object_of({"reason": text_schema(240), "decision": {"enum": ["keep", "drop"]}})
 
 ASK_CAPTION = (
     "These pictures are from one film clip of about {seconds:.0f} seconds, in order. Describe it "
@@ -135,9 +130,7 @@ def caption_request(
     described: Json, frames: list[Frame], seconds: float
 ) -> tuple[list[Json], Json]:
     """(messages, schema) of the question for one clip's or one conversation's description."""
-    schema = CLIP
-    if "clips" in described:
-        schema = object_schema(first_clip=CLIP, second_clip=CLIP)
+    schema = TWO_CLIPS if "clips" in described else CLIP
     words = ASK_CAPTION.format(seconds=seconds, measured=measured_words(described))
     return question(words, frames), schema
 

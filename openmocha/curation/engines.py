@@ -118,10 +118,8 @@ def _on_ray(
         _RayWorker,
         fn_constructor_args=(function, ray.put(list(items))),
         batch_size=1,
-        concurrency=engine.workers,
+        compute=ray.data.ActorPoolStrategy(size=engine.workers),
         num_gpus=engine.gpus or None,
-        max_restarts=TRIES,
-        max_task_retries=TRIES,
     )
     missing = set(range(len(items)))
     for row in dataset.iter_rows():
