@@ -6,8 +6,11 @@ The function is a pure one of its item (a path and settings), so all engines giv
 in any order. A worker that dies takes nothing with it: its item is tried again, three times in all.
 """
 
+import ctypes
 import os
 import pickle
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +21,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 TRIES = 3
+PR_SET_PDEATHSIG = 1  # of Linux
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,16 @@ def _on_cores(
 
 
 def _start() -> None:
-    """The processes are the parallelism: libraries shall not add threads of their own."""
+    """The processes are the parallelism: libraries shall not add threads of their own. And where
+    the driver is killed, its workers go with it."""
     import cv2
 
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
     os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is first imported
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     cv2.setNumThreads(1)
     os.nice(5)
 

@@ -208,6 +208,7 @@ def _face(points: Array, shape: tuple[int, ...]) -> Face:
 
 # --- drawings ------------------------------------------------------------------------------------
 
+YAW_EVERY = 8  # looks: heads turn slowly, and reading their pose costs most
 TOON_WEIGHTS = Path(__file__).parents[1] / "weights" / "toon"
 
 
@@ -229,29 +230,31 @@ def _toon_faces(finder: Any, judge: Any, frames: list[Frame]) -> list[list[Face]
 
 
 def _toon_batch(finder: Any, judge: Any, frames: Array) -> list[list[Face]]:
+    """Faces of a batch of frames; the judge reads all of their mouths at once."""
     import torch
 
     from openmocha.toon.judge import FRAME_SIZE, letterbox
 
     height, width = frames.shape[1:3]
     images, offset, scale = letterbox(frames)
-    found: list[list[Face]] = []
-    for number, seen in enumerate(finder.find(frames)):
-        if not len(seen.faces):
-            found.append([])
-            continue
-        boxes = torch.from_numpy((seen.mouths * scale + np.tile(offset, 2)) / FRAME_SIZE)[None]
-        with torch.inference_mode():
-            image = images[number : number + 1]
-            exact = judge.finder(image, boxes.float())
-            opening = judge.mouth(image, exact)[0, :, 0].numpy()
-            yaw = judge.near(image, exact)["pose"][0, :, 0].numpy()
-        faces = seen.faces / (width, height, width, height)
-        mouths = (seen.mouths[:, :2] + seen.mouths[:, 2:]) / 2 / (width, height)
-        found.append(
-            [
-                face_of((*f, c, o, y, *m))
-                for f, c, o, y, m in zip(faces, seen.certainty, opening, yaw, mouths, strict=True)
-            ]
-        )
+    seen = finder.find(frames)
+    most = max(len(one.faces) for one in seen)
+    if not most:
+        return [[] for _ in seen]
+    boxes = torch.full((len(seen), most, 4), 0.5)  # where there are fewer, nothing is looked at
+    for number, one in enumerate(seen):
+        pixels = one.mouths * scale + np.tile(offset, 2)
+        boxes[number, : len(pixels)] = torch.from_numpy(pixels / FRAME_SIZE)
+    with torch.inference_mode():
+        exact = judge.finder(images, boxes)
+        opening = judge.mouth(images, exact)[..., 0].numpy()
+        # heads turn slowly, and reading their pose costs most
+        pose = judge.near(images[::YAW_EVERY], exact[::YAW_EVERY])["pose"]
+    yaw = np.repeat(pose[..., 0].numpy(), YAW_EVERY, axis=0)
+    found = []
+    for number, one in enumerate(seen):
+        faces = one.faces / (width, height, width, height)
+        mouths = (one.mouths[:, :2] + one.mouths[:, 2:]) / 2 / (width, height)
+        read = zip(faces, one.certainty, opening[number], yaw[number], mouths, strict=False)
+        found.append([face_of((*f, c, o, y, *m)) for f, c, o, y, m in read])
     return found

@@ -1,0 +1,226 @@
+"""What curation costs: each step alone, all fused, memory and time as films grow longer, and from
+these the cost of 300 hours and of 100 million clips.
+
+    python -m benchmarks.curation_speed ../shared/mochabench/mocha-generation
+
+Steps are timed on one core over all films of the folder; "x real time" is seconds of film per
+second. results/curation_speed.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from openmocha.curation.engines import Engine, run
+from openmocha.curation.faces import Face, photo_faces
+from openmocha.curation.judge import Judged, judge
+from openmocha.curation.lips import SHIPPED, LipReader
+from openmocha.curation.listen import listen
+from openmocha.curation.measure import measure, read_probe
+from openmocha.curation.pipeline import list_sources
+from openmocha.curation.settings import settings_for
+from openmocha.curation.watch import (
+    MotionMeter,
+    decoded,
+    picture,
+    scene_scorer,
+    small_picture,
+    watch,
+)
+
+RESULTS = Path(__file__).parent / "results" / "curation_speed.json"
+LOOKS_PER_S = 12.0
+CLIP_S = 5.0  # of the 100 million
+
+
+def nobody(frames: list[Any]) -> list[list[Face]]:
+    return [[] for _ in frames]
+
+
+def decode_alone(path: Path) -> None:
+    for _ in decoded(path):
+        pass
+
+
+def scenes_alone(path: Path) -> None:
+    """Decoding, shrinking and scoring every frame."""
+    score = scene_scorer()
+    for number, (_, frame) in enumerate(decoded(path), 1):
+        score(small_picture(frame), number)
+
+
+def looks(path: Path) -> list[Any]:
+    """The frames that faces and motion are looked for in."""
+    chosen: list[Any] = []
+    for time_s, frame in decoded(path):
+        if time_s >= len(chosen) / LOOKS_PER_S:
+            chosen.append(frame)
+    return chosen
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def steps(films: list[Path]) -> dict[str, float]:
+    """Core-seconds per second of film: of each step alone, and of the fused pass."""
+    finder = photo_faces()
+    seconds = sum(float(watch(f, nobody, LOOKS_PER_S).end_s) for f in films)
+    totals = dict.fromkeys(("decode", "scenes", "faces", "motion", "listen", "fused"), 0.0)
+    for film in films:
+        decode = timed(lambda f=film: decode_alone(f))
+        totals["decode"] += decode
+        totals["scenes"] += timed(lambda f=film: scenes_alone(f)) - decode
+        frames = looks(film)
+        pictures = [picture(frame) for frame in frames]
+        totals["faces"] += timed(lambda p=pictures: finder(p))
+        totals["faces"] += timed(lambda fs=frames: [picture(frame) for frame in fs])
+        meter, small = MotionMeter(LOOKS_PER_S), [small_picture(frame) for frame in frames]
+        totals["motion"] += timed(lambda m=meter, s=small: [m.add(one) for one in s])
+        totals["listen"] += timed(lambda f=film: listen(f))
+        totals["fused"] += timed(lambda f=film: watch(f, finder, LOOKS_PER_S))
+    totals["fused"] += totals["listen"]
+    return {name: total / seconds for name, total in totals.items()}
+
+
+def both_cores(films: Path, folder: Path) -> dict[str, float]:
+    """Seconds of film per second for measuring and judging, on all cores, as a user runs it."""
+    settings = settings_for("photo")
+    sources = list_sources([films], folder, settings)
+    engine = Engine("cores", os.cpu_count() or 1)
+    started = time.perf_counter()
+    for _ in run(engine, measure, sources):
+        pass
+    measured_s = time.perf_counter() - started
+    reader = LipReader.load(SHIPPED)
+    judged_s = timed(lambda: [judge(Judged(source, reader)) for source in sources])
+    seconds = sum(read_probe(source)["duration_s"] for source in sources)
+    return {"film_s": seconds, "measured_s": measured_s, "judged_s": judged_s,
+            "x_real_time": seconds / (measured_s + judged_s)}  # fmt: skip
+
+
+def long_film(path: Path, source: Path, repeats: int) -> None:
+    """A film again and again, without encoding it anew."""
+    import av
+
+    with av.open(str(source)) as given, av.open(str(path), "w") as made:
+        pairs = {s: made.add_stream_from_template(s) for s in (given.streams.video[0],
+                                                               given.streams.audio[0])}  # fmt: skip
+        length = {s: s.duration for s in pairs}
+        packets = [p for p in given.demux(*pairs) if p.dts is not None]
+        times = [(p.stream, p.pts, p.dts) for p in packets]
+        for number in range(repeats):
+            for packet, (stream, pts, dts) in zip(packets, times, strict=True):
+                packet.stream = pairs[stream]
+                packet.pts, packet.dts = (
+                    pts + number * length[stream],
+                    dts + number * length[stream],
+                )
+                made.mux(packet)
+
+
+def memory_of(path: Path, pipe: Any) -> None:
+    """In a process of its own: how much memory and time measuring and judging one film takes."""
+    folder = Path(tempfile.mkdtemp())
+    source = list_sources([path], folder, settings_for("photo"))[0]
+    started = time.perf_counter()
+    reason = measure(source)
+    rows = judge(Judged(source, LipReader.load(SHIPPED)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    pipe.send((peak, time.perf_counter() - started, reason, len(rows)))
+
+
+def grown(source: Path, repeats: int) -> dict[str, Any]:
+    """Memory and time of a film of `repeats` times the length."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.mp4"
+        long_film(path, source, repeats)
+        ours, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=memory_of, args=(path, theirs))
+        process.start()
+        peak, seconds, reason, num_rows = ours.recv()
+        process.join()
+    return {"repeats": repeats, "peak_mib": round(peak / 2**20), "seconds": round(seconds, 1),
+            "unfit": reason, "clips": num_rows}  # fmt: skip
+
+
+def costs(core_s: float, encode_core_s: float) -> dict[str, Any]:
+    """Core-hours and storage of two corpora. Measurements take 8 kB per second of film, latents of
+    the embedded model 12 kB; captions are counted in tokens, since servers differ."""
+    corpora = {"300 h": 300 * 3600.0, "100 M clips": 1e8 * CLIP_S}
+    return {
+        name: {
+            "film_hours": seconds / 3600,
+            "core_hours_measuring": round(core_s * seconds / 3600),
+            "core_hours_encoding_toon": round(encode_core_s * seconds / 3600),
+            "caption_tokens_in": round(seconds / CLIP_S * (700 + 4 * 350)),
+            "caption_tokens_out": round(seconds / CLIP_S * 350),
+        }
+        for name, seconds in corpora.items()
+    }
+
+
+def stored(folder: Path) -> float:
+    return float(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
+
+
+def encoding(films: list[Path]) -> float:
+    """Core-seconds per second of film for latents, speech and text of the embedded model."""
+    from openmocha.curation.settings import Shards
+    from openmocha.curation.shards import training_clip
+    from openmocha.training.encoders import load_encoders
+    from openmocha.training.shards import encode_clips
+
+    rows = [
+        {"path": str(f), "clip_id": "0" * 24, "start_s": 0.0, "end_s": 5.0, "shot": "close-up",
+         "speaker": 0, "face_boxes": [[0.3, 0.2, 0.6, 0.7]], "caption": "A close-up of a person."}
+        for f in films[:4]
+    ]  # fmt: skip
+    encoders = load_encoders("toon")
+    seconds = timed(lambda: encode_clips([training_clip(r, Shards()) for r in rows], encoders))
+    return seconds / (5.0 * len(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("films", type=Path)
+    parser.add_argument("--long", type=int, nargs="*", default=[12, 120, 240], help="repeats")
+    given = parser.parse_args()
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    films = sorted(given.films.rglob("*.mp4"))
+    per_s = steps(films)
+    alone = sum(value for name, value in per_s.items() if name != "fused")
+    with tempfile.TemporaryDirectory() as folder:
+        together = both_cores(given.films, Path(folder))
+        together["stored_bytes_per_film_s"] = stored(Path(folder)) / together["film_s"]
+    encode_s = encoding(films)
+    result = {
+        "films": len(films),
+        "core_s_per_film_s": {k: round(v, 4) for k, v in per_s.items()},
+        "fused_over_sum": round(per_s["fused"] / alone, 3),
+        "all_cores": {k: round(v, 2) for k, v in together.items()},
+        "encoding_core_s_per_film_s": round(encode_s, 3),
+        "long_films": [grown(films[0], repeats) for repeats in given.long],
+        "costs": costs(per_s["fused"], encode_s),
+    }
+    print(json.dumps(result, indent=1))
+    RESULTS.write_text(json.dumps({**result, "machine": machine()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
