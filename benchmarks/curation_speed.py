@@ -11,7 +11,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from openmocha.curation.watch import (
 
 RESULTS = Path(__file__).parent / "results" / "curation_speed.json"
 LOOKS_PER_S = 12.0
-CLIP_S = 5.0  # of the 100 million
+CLIP_S, ANSWER_TOKENS = 5.0, 350  # of the 100 million
 
 
 def nobody(frames: list[Any]) -> list[list[Face]]:
@@ -113,20 +112,22 @@ def long_film(path: Path, source: Path, repeats: int) -> None:
     """A film again and again, without encoding it anew."""
     import av
 
-    with av.open(str(source)) as given, av.open(str(path), "w") as made:
-        pairs = {s: made.add_stream_from_template(s) for s in (given.streams.video[0],
-                                                               given.streams.audio[0])}  # fmt: skip
-        length = {s: s.duration for s in pairs}
-        packets = [p for p in given.demux(*pairs) if p.dts is not None]
-        times = [(p.stream, p.pts, p.dts) for p in packets]
+    with av.open(str(path), "w") as made:
+        targets: dict[int, Any] = {}
         for number in range(repeats):
-            for packet, (stream, pts, dts) in zip(packets, times, strict=True):
-                packet.stream = pairs[stream]
-                packet.pts, packet.dts = (
-                    pts + number * length[stream],
-                    dts + number * length[stream],
-                )
-                made.mux(packet)
+            with av.open(str(source)) as given:
+                streams = [given.streams.video[0], given.streams.audio[0]]
+                seconds = max(float(s.duration * s.time_base) for s in streams) + 0.2
+                for stream in streams:
+                    if stream.index not in targets:
+                        targets[stream.index] = made.add_stream_from_template(stream)
+                for packet in given.demux(streams):
+                    if packet.dts is None:
+                        continue
+                    late = round(number * seconds / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                    packet.stream = targets[packet.stream.index]
+                    made.mux(packet)
 
 
 def memory_of(path: Path, pipe: Any) -> None:
@@ -136,7 +137,8 @@ def memory_of(path: Path, pipe: Any) -> None:
     started = time.perf_counter()
     reason = measure(source)
     rows = judge(Judged(source, LipReader.load(SHIPPED)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak
+    peak = 1024 * int(status.split("VmHWM:")[1].split()[0])
     pipe.send((peak, time.perf_counter() - started, reason, len(rows)))
 
 
@@ -155,17 +157,20 @@ def grown(source: Path, repeats: int) -> dict[str, Any]:
             "unfit": reason, "clips": num_rows}  # fmt: skip
 
 
-def costs(core_s: float, encode_core_s: float) -> dict[str, Any]:
-    """Core-hours and storage of two corpora. Measurements take 8 kB per second of film, latents of
-    the embedded model 12 kB; captions are counted in tokens, since servers differ."""
+def costs(core_s: float, encode_core_s: float, bytes_per_s: dict[str, float]) -> dict[str, Any]:
+    """Core-hours, tokens, GPU-hours and storage of two corpora, everything kept. Captioning is
+    counted at 500 written tokens per GPU and second, a round figure for a model of 7B that was not
+    measured here; everything else was."""
     corpora = {"300 h": 300 * 3600.0, "100 M clips": 1e8 * CLIP_S}
     return {
         name: {
-            "film_hours": seconds / 3600,
+            "film_hours": round(seconds / 3600),
             "core_hours_measuring": round(core_s * seconds / 3600),
             "core_hours_encoding_toon": round(encode_core_s * seconds / 3600),
-            "caption_tokens_in": round(seconds / CLIP_S * (700 + 4 * 350)),
-            "caption_tokens_out": round(seconds / CLIP_S * 350),
+            "caption_tokens_read": round(seconds / CLIP_S * (700 + 4 * 350)),
+            "caption_tokens_written": round(seconds / CLIP_S * ANSWER_TOKENS),
+            "gpu_hours_captions": round(seconds / CLIP_S * ANSWER_TOKENS / 500 / 3600),
+            **{f"{what}_gb": round(size * seconds / 1e9, 1) for what, size in bytes_per_s.items()},
         }
         for name, seconds in corpora.items()
     }
@@ -175,8 +180,9 @@ def stored(folder: Path) -> float:
     return float(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
 
 
-def encoding(films: list[Path]) -> float:
-    """Core-seconds per second of film for latents, speech and text of the embedded model."""
+def encoding(films: list[Path]) -> tuple[float, float]:
+    """Core-seconds and bytes per second of film for latents, speech and text of the embedded
+    model."""
     from openmocha.curation.settings import Shards
     from openmocha.curation.shards import training_clip
     from openmocha.training.encoders import load_encoders
@@ -188,8 +194,10 @@ def encoding(films: list[Path]) -> float:
         for f in films[:4]
     ]  # fmt: skip
     encoders = load_encoders("toon")
-    seconds = timed(lambda: encode_clips([training_clip(r, Shards()) for r in rows], encoders))
-    return seconds / (5.0 * len(rows))
+    started = time.perf_counter()
+    records = encode_clips([training_clip(r, Shards()) for r in rows], encoders)
+    seconds, film_s = time.perf_counter() - started, 5.0 * len(rows)
+    return seconds / film_s, sum(map(len, records)) / film_s
 
 
 def main() -> None:
@@ -208,7 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         together = both_cores(given.films, Path(folder))
         together["stored_bytes_per_film_s"] = stored(Path(folder)) / together["film_s"]
-    encode_s = encoding(films)
+    encode_s, record_bytes = encoding(films)
     result = {
         "films": len(films),
         "core_s_per_film_s": {k: round(v, 4) for k, v in per_s.items()},
@@ -216,7 +224,11 @@ def main() -> None:
         "all_cores": {k: round(v, 2) for k, v in together.items()},
         "encoding_core_s_per_film_s": round(encode_s, 3),
         "long_films": [grown(films[0], repeats) for repeats in given.long],
-        "costs": costs(per_s["fused"], encode_s),
+        "costs": costs(
+            per_s["fused"],
+            encode_s,
+            {"measurements": together["stored_bytes_per_film_s"], "shards": record_bytes},
+        ),
     }
     print(json.dumps(result, indent=1))
     RESULTS.write_text(json.dumps({**result, "machine": machine()}, indent=1) + "\n")

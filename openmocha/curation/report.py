@@ -27,7 +27,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem
 h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem } .quiet { color: #667085 }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e7ec }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number, th.number { text-align: right; white-space: nowrap;
+                       font-variant-numeric: tabular-nums }
 .bar { height: .8rem; background: #e5484d; border-radius: 2px } .bar.kept { background: #30a46c }
 .films { display: flex; flex-wrap: wrap; gap: .8rem }
 figure { margin: 0; width: 14.5rem } video { width: 100%; height: 9rem; background: #101828;

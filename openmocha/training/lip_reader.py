@@ -1,5 +1,5 @@
-"""Fit the lip reader that the package carries (curation/lip_reader.json) on the toon film set, whose
-mouths are known: voices and recording chains as in training, no pictures needed.
+"""Fit the lip reader that the package carries (curation/lip_reader.json) on the toon film set: its
+mouths are known. Voices and recording chains as in training, no pictures needed.
 
 python -m openmocha.training.lip_reader
 """
