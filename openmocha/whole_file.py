@@ -47,6 +47,13 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
+def remove_parts(folder: Path) -> None:
+    """Delete what killed writers left in a folder; nobody else may be writing there."""
+    for pattern in (".*.part", ".*.tmp"):
+        for part in folder.glob(pattern):
+            part.unlink(missing_ok=True)
+
+
 def into_place(part: Path, path: Path) -> None:
     """Give a complete file its name."""
     with part.open("rb") as file:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-WIDTH, HEADS, HIDDEN, LAYERS, CONTEXT = 64, 4, 128, 2, 4096
+WIDTH, HEADS, HIDDEN, LAYERS, CONTEXT = 64, 4, 128, 2, 8192
 
 
 def write_random_model(path: Path) -> None:

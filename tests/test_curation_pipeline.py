@@ -311,12 +311,16 @@ def test_kills_at_random_moments_lose_nothing(toon_films, tmp_path):
                "--workers", "2"]  # fmt: skip
     kills = 0
     while kills < 20:
-        running = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + rng.uniform(0.5, 9.0)
+        running = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + rng.uniform(0.5, 7.0)
         while time.monotonic() < deadline and running.poll() is None:
             time.sleep(0.02)
         if running.poll() is None:
             kills += kill_something(rng, running.pid)
+        elif running.returncode == 0 and kills < 15:
+            shutil.rmtree(tmp_path / "killed")  # it came to its end: from the beginning again
         if running.poll() is None and rng.random() < 0.5:
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()

@@ -253,11 +253,12 @@ def test_a_real_server_that_enforces_the_schema(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [LLAMA_SERVER, "-m", str(tmp_path / "random.gguf"), "--port", str(port), "-c", "4096",
-               "--threads", "1", "--no-jinja"]  # fmt: skip
+    command = [LLAMA_SERVER, "-m", str(tmp_path / "random.gguf"), "--port", str(port), "-c", "8192",
+               "--threads", "1"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", "random", images=False, retries=8)
+            url = f"http://127.0.0.1:{port}/v1"
+            endpoint = Endpoint(url, "random", images=False, retries=8, max_tokens=6000)
             for _ in range(100):
                 try:
                     check(endpoint)

@@ -88,8 +88,10 @@ def _background(described: Json) -> str:
 
 
 def text_schema(longest: int) -> Json:
-    """A string that a small model cannot break: printable, bounded, not empty."""
-    return {"type": "string", "pattern": f"^[ -~]{{1,{longest}}}$", "maxLength": longest}
+    """A string that a small model cannot break: printable, bounded, not empty, and without quotes
+    and backslashes, which llama.cpp's grammars would let through unescaped."""
+    printable = r"[ !#-\[\]-~]"
+    return {"type": "string", "pattern": f"^{printable}{{1,{longest}}}$", "maxLength": longest}
 
 
 CHARACTER = object_of(

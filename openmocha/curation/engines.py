@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -52,9 +53,28 @@ def run(
         yield from _on_ray(engine, function, items)
     elif engine.kind == "one" or len(items) < 2:
         for item in items:
-            yield item, function(item)
+            with one_thread():
+                result = function(item)
+            yield item, result
     else:
         yield from _on_cores(engine.workers, function, items)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch and OpenCV on one thread, as in the worker processes: with more, sums have other last
+    digits, and the engines would not agree."""
+    import cv2
+    import torch
+
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 # --- cores ---------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from openmocha.curation.listen import Heard, listen
 from openmocha.curation.probe import Unfit, probe
 from openmocha.curation.settings import Settings
 from openmocha.curation.watch import Watched, watch
-from openmocha.whole_file import write_bytes, write_text
+from openmocha.whole_file import remove_parts, write_bytes, write_text
 
 # Raise a number when its step measures otherwise than before.
 VERSIONS = {"probe": 1, "watch": 1, "listen": 3}
@@ -48,6 +48,7 @@ def measure(source: Source) -> str | None:
     that is the file's own is stored like a measurement, one of the machine is not."""
     try:
         source.folder.mkdir(parents=True, exist_ok=True)
+        remove_parts(source.folder)
         stored(source, "probe", asdict(source.settings.limits), lambda: _probe(source))
         outcome = read_probe(source)
         if "reason" in outcome:

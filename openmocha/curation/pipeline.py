@@ -29,7 +29,7 @@ from openmocha.curation.measure import Source, measure
 from openmocha.curation.probe import content_id, find_videos
 from openmocha.curation.settings import Settings
 from openmocha.curation.shards import write_clip_files, write_shards
-from openmocha.whole_file import write_text
+from openmocha.whole_file import remove_parts, write_text
 
 SAMPLED_FILMS = 400  # of which the lip reader's clips are taken
 Say = Callable[[str], None]
@@ -68,6 +68,8 @@ def curate(
     """
     engine = engine or Engine("one")
     with only_one(folder):
+        for place in (folder, folder / "work" / "captions"):
+            remove_parts(place)
         sources = list_sources(places, folder, settings)
         say(f"{len(sources)} files")
         crashed = measure_all(sources, engine, say)

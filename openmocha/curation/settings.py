@@ -77,10 +77,9 @@ def toon_thresholds() -> Thresholds:
         close_up=0.55,
         medium_close_up=0.38,
         medium=0.2,
-        dynamic_range_db=14.0,
         frozen=0.05,
         lip_score=0.53,
-        lip_shifted=0.8,
+        lip_shifted=0.72,
     )
 
 

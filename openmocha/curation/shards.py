@@ -21,6 +21,7 @@ from openmocha.curation.judge import TWO_CLIP
 from openmocha.curation.probe import Unfit
 from openmocha.curation.settings import Shards
 from openmocha.media import FPS, SPEECH_RATE_HZ, write_film
+from openmocha.whole_file import remove_parts, write_text
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
@@ -106,6 +107,7 @@ def prepare(folder: Path, model: str, checksums: dict[str, str], names: set[str]
     from openmocha.training.shards import bind_to_encoders, write_empty_prompt
 
     folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
     stale = [file for file in folder.glob("clips-*") if file.name.split(".")[0] not in names]
     for file in stale:
         file.unlink()
@@ -140,7 +142,6 @@ def write_one(job: ShardJob) -> dict[str, int | str]:
             yield clip
 
     from openmocha.training.encoders import encoder_checksums
-    from openmocha.whole_file import write_text
 
     write_shard(job.path, clips(), _encoders(job.settings.model))
     checksums = encoder_checksums(job.settings.model)
@@ -233,6 +234,7 @@ class FileJob:
 def write_clip_files(rows: list[Row], folder: Path, engine: Engine) -> list[Row]:
     """Write each kept clip as `folder`/ID.mp4, encoded once; rows get the column clip_file."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
     kept = [row for row in rows if row["reason"] is None and not row.get("part_of")]
     jobs = [FileJob(row, folder / f"{row['clip_id']}.mp4") for row in kept]
     by_id = {row["clip_id"]: row for row in kept}

@@ -58,18 +58,18 @@ def watch(path: Path, find_faces: FaceFinder, looks_per_s: float) -> Watched:
     content: list[float] = []
     look_s: list[float] = []
     thumbnail_s: list[float] = []
-    thumbnails: list[Array] = []
+    thumbnails = bytearray()  # many small arrays between large ones would hold the heap open
     waiting: list[Array] = []
     faces: list[list[Face]] = []
     for time_s, frame in decoded(path):
         small = small_picture(frame)
         frame_s.append(time_s)
         content.append(score(small, len(frame_s)))
-        if time_s >= len(thumbnails) / THUMBNAILS_PER_S:
+        if time_s >= len(thumbnail_s) / THUMBNAILS_PER_S:
             thumbnail_s.append(time_s)
             size = THUMBNAIL[::-1]
             shrunk = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
-            thumbnails.append(shrunk[..., ::-1])
+            thumbnails += shrunk[..., ::-1].tobytes()
         if time_s >= len(look_s) / looks_per_s:
             look_s.append(time_s)
             motion.add(small)
@@ -90,7 +90,7 @@ def watch(path: Path, find_faces: FaceFinder, looks_per_s: float) -> Watched:
         face_look=np.array([i for i, found in enumerate(faces) for _ in found], np.int32),
         faces=np.array([f for found in faces for f in found], np.float32).reshape(-1, 9),
         thumbnail_s=np.array(thumbnail_s),
-        thumbnails=np.stack(thumbnails),
+        thumbnails=np.frombuffer(bytes(thumbnails), np.uint8).reshape(-1, *THUMBNAIL, 3),
         end_s=np.array(frame_s[-1] + gap_s),
     )
 
