@@ -20,6 +20,7 @@ from openmocha import whole_file
 
 FPS = 24
 SPEECH_RATE_HZ = 16_000
+SHORTEST_GAP_S, LONGEST_GAP_S = 0.05, 600.0  # in a sound's times that are filled; else: damage
 MIN_SPEECH_S = 0.2  # shorter than a syllable: nothing to lip-sync to
 
 Speech = NDArray[np.float32]  # (samples,) mono, SPEECH_RATE_HZ, nominally in [-1, 1]
@@ -201,7 +202,14 @@ def _sound(path: Path) -> Iterator[tuple[Speech, int]]:
                 f"speech file {path} has no sound ({len(container.streams)} other streams); "
                 "expected a recording, or a video with a sound track"
             )
+        end_s = None  # of what was decoded
         for frame in container.decode(container.streams.audio[0]):
+            gap_s = 0.0 if frame.time is None or end_s is None else frame.time - end_s
+            if SHORTEST_GAP_S < gap_s < LONGEST_GAP_S:  # silence, so that the rest stays in time
+                yield np.zeros(round(gap_s * frame.sample_rate), np.float32), frame.sample_rate
+                end_s = frame.time
+            start_s = frame.time if end_s is None else end_s
+            end_s = (start_s or 0.0) + frame.samples / frame.sample_rate
             yield mono(frame), frame.sample_rate
 
 

@@ -9,7 +9,13 @@ import pytest
 from openmocha.curation import clips as clips_module
 from openmocha.curation.clips import Clip, Film, clips, scenes, tracks
 from openmocha.curation.cut import clip_frames, clip_speech, crop_around, frame_times
-from openmocha.curation.describe import camera_of, colour_name, spoken
+from openmocha.curation.describe import (
+    Context,
+    camera_of,
+    colour_name,
+    measure_clip,
+    spoken,
+)
 from openmocha.curation.lips import (
     FOLDS,
     LipReader,
@@ -135,6 +141,32 @@ def test_sound_that_starts_late_is_moved_to_its_place(tmp_path):
     loud = np.flatnonzero(listen(path).level_db > -20) * WINDOW_S
     assert abs(loud[0] - 2.0) < 0.05
     assert abs(np.flatnonzero(abs(clip_speech(path, 1.5, 16000)) > 0.1)[0] / 16000 - 0.5) < 0.05
+
+
+def test_a_gap_in_the_sound_does_not_move_what_follows(tmp_path):
+    import av
+
+    path = tmp_path / "gap.mkv"
+    loud = np.full((1, SPEECH_RATE_HZ // 2), 12000, np.int16)
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("pcm_s16le", rate=SPEECH_RATE_HZ, layout="mono")
+        for start in (0, 3 * SPEECH_RATE_HZ):
+            piece = av.AudioFrame.from_ndarray(loud, format="s16", layout="mono")
+            piece.sample_rate, piece.pts = SPEECH_RATE_HZ, start
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode(None))
+    speech = load_speech(path)
+    assert len(speech) == pytest.approx(3.5 * SPEECH_RATE_HZ, abs=32)
+    heard = np.flatnonzero(abs(speech) > 0.1) / SPEECH_RATE_HZ
+    assert not ((heard > 0.52) & (heard < 2.98)).any() and heard.max() > 3.4
+
+
+def test_a_clip_without_sound_is_measured_all_the_same():
+    film = film_of([(look, 0.5, 0.5) for look in range(96)], 96)
+    mute = replace(film, heard=replace(film.heard, mel=np.zeros((0, 20))))
+    reader = LipReader(np.zeros((FOLDS, 180)), 0, "1")
+    columns = measure_clip(Clip(mute, 0, 0.0, 8.0), Context("f", Thresholds(), reader))
+    assert columns["lip_score"] is None and columns["num_people"] == 1
 
 
 # --- picture -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from openmocha.curation.clips import Clip, Person
 from openmocha.curation.lips import LipReader, LipScore, opening_track, read_lips
-from openmocha.curation.listen import WINDOW_S
+from openmocha.curation.listen import MEL_RATE_HZ, WINDOW_S
 from openmocha.curation.settings import Thresholds
 
 Columns = dict[str, Any]
@@ -125,7 +125,8 @@ def lips(clip: Clip, context: Context) -> Columns:
     tracks = [opening_track(clip, person) for person in clip.people]
     moves = [spread(track) for track in tracks]
     scores: list[LipScore | None] = [None] * len(tracks)
-    if context.reader is not None and clip.duration_s >= context.thresholds.judged_s:
+    heard_s = len(clip.mel_frames) / MEL_RATE_HZ  # the sound may end before the picture
+    if context.reader is not None and heard_s >= context.thresholds.judged_s:
         scores = [read_lips(context.reader, context.film_id, clip, p) for p in clip.people]
     speaker = speaker_of(moves, scores, context.thresholds.mouth_at_rest)
     best = scores[speaker] if speaker is not None else None

@@ -13,6 +13,7 @@ from openmocha.curation.clips import Clip, clips
 from openmocha.curation.describe import Context, measure_clip, palette
 from openmocha.curation.filters import reason_to_drop
 from openmocha.curation.lips import LipReader, heard_in, opening_track
+from openmocha.curation.listen import MEL_RATE_HZ
 from openmocha.curation.measure import Source, measure, read_film, read_probe
 from openmocha.curation.settings import Thresholds
 
@@ -153,7 +154,8 @@ def lip_samples(source: Source) -> list[tuple[str, Array, Array]]:
     samples = []
     for clip in clips(read_film(source), thresholds):
         columns = measure_clip(clip, context)
-        alone = columns["num_people"] == 1 and columns["duration_s"] >= thresholds.judged_s
+        heard_s = len(clip.mel_frames) / MEL_RATE_HZ
+        alone = columns["num_people"] == 1 and heard_s >= thresholds.judged_s
         if alone and reason_to_drop(columns, thresholds) is None:
             samples.append((source.film_id, heard_in(clip), opening_track(clip, clip.people[0])))
     return samples
