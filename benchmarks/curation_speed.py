@@ -151,6 +151,7 @@ def grown(source: Path, repeats: int) -> dict[str, Any]:
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=memory_of, args=(path, theirs))
         process.start()
+        theirs.close()  # else a child that dies would be waited for
         peak, seconds, reason, num_rows = ours.recv()
         process.join()
     return {"repeats": repeats, "peak_mib": round(peak / 2**20), "seconds": round(seconds, 1),
