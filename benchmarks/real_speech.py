@@ -20,8 +20,8 @@ from benchmarks.intervals import mean, pearson, share
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, loudness
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline, table
+from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.media import load_speech
-from openmocha.prompt import read_benchmark
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.judge import Judgement, load_judge
 
@@ -80,7 +80,7 @@ def recordings(benchmark: Path) -> list[Recording]:
             f"{benchmark} holds no benchmark.csv; give MoChaBench's benchmark folder as --benchmark"
         )
     found = []
-    for row in read_benchmark(benchmark / "benchmark.csv"):
+    for row in read_benchmark(benchmark):
         path = benchmark / "speeches" / row.category / f"{row.context_id}_speech.wav"
         if path.exists():
             speech = load_speech(path)[: round(LONGEST_S * SAMPLE_RATE_HZ)]

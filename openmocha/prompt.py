@@ -12,14 +12,13 @@ A tag stands in brackets where its character is described, and bare wherever it 
 is a Script of one clip without characters.
 """
 
-import csv
 import difflib
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 NUMBERS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 ORDINALS = (
@@ -335,29 +334,3 @@ def _check_keys(content: dict[str, Any], known: Sequence[str], name: str) -> Non
             close = difflib.get_close_matches(str(key), known, 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(f"{name} has an unknown key {key!r}{hint}; known: {', '.join(known)}")
-
-
-# --- MoChaBench ----------------------------------------------------------------------------------
-
-
-class BenchmarkPrompt(NamedTuple):
-    """One row of MoChaBench's benchmark.csv."""
-
-    category: str
-    context_id: str
-    prompt: str
-
-
-def read_benchmark(path: str | os.PathLike[str]) -> list[BenchmarkPrompt]:
-    """The prompts of MoChaBench's benchmark.csv as plain text (BENCHMARK.md 1.2).
-
-    Each value is quoted once more inside its CSV quotes, two without the closing one; line breaks
-    are written as backslash-n; a few have spaces at their edges.
-    """
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [BenchmarkPrompt(r["category"], r["context_id"], _unquote(r["prompt"])) for r in rows]
-
-
-def _unquote(value: str) -> str:
-    return value.strip().removeprefix('"').removesuffix('"').replace("\\n", "\n").strip()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmocha.prompt import Character, Clip, Script, load_script, parse_prompt, read_benchmark
+from openmocha.evaluation.mochabench import read_benchmark
+from openmocha.prompt import Character, Clip, Script, load_script, parse_prompt
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
 BENCHMARK = SHARED / "mochabench" / "benchmark" / "benchmark.csv"
@@ -172,24 +173,9 @@ def test_missing_and_binary_script_files(tmp_path):
         load_script(tmp_path / "b.yaml")
 
 
-def test_benchmark_quirks(tmp_path):
-    path = tmp_path / "benchmark.csv"
-    path.write_text(
-        "idx_in_category,category,context_id,prompt\n"
-        '1,a,1_x,""" edge spaces ""\n"""\n'
-        '2,a,2_x,"""unclosed, “quotes”."\n'
-        '3,b,1_x,"""Two video clips.\\n\\nCharacters:"""\n'
-    )
-    assert [row.prompt for row in read_benchmark(path)] == [
-        'edge spaces "',
-        "unclosed, “quotes”.",
-        "Two video clips.\n\nCharacters:",
-    ]
-
-
 @needs_benchmark
 def test_all_benchmark_prompts_are_read_and_the_structured_ones_survive_the_round_trip():
-    rows = read_benchmark(BENCHMARK)
+    rows = read_benchmark(BENCHMARK.parent)
     assert len(rows) == 220
     assert all(row.prompt == row.prompt.strip() and row.prompt[0] != '"' for row in rows)
     assert not any("\\n" in row.prompt for row in rows)
