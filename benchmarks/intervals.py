@@ -1,4 +1,4 @@
-"""Correlations and 95% intervals for the benchmark tables."""
+"""95% intervals for the benchmark tables."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 Z_95 = 1.959963984540054
-
-
-def pearson(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's r of two series; 0 where one of them is constant (it follows nothing)."""
-    a, b = first - first.mean(), second - second.mean()
-    scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / scale) if scale > 1e-12 else 0.0
 
 
 def bootstrap_mean(

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks.intervals import pearson
+from openmocha.evaluation.toon_scores import pearson
 
 SAMPLE_RATE_HZ = 16000
 FPS = 24

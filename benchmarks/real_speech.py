@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.intervals import mean, pearson, share
+from benchmarks.intervals import mean, share
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, loudness
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline, table
 from openmocha.evaluation.mochabench import read_benchmark
+from openmocha.evaluation.toon_scores import pearson
 from openmocha.media import load_speech
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.judge import Judgement, load_judge

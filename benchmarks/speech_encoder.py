@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from benchmarks.intervals import bootstrap_mean, pearson
+from benchmarks.intervals import bootstrap_mean
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, fit, loudness, predict
 from benchmarks.machine import machine
+from openmocha.evaluation.toon_scores import pearson
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.toon.augment import augment
 from openmocha.toon.mouths import MOUTH, mouth_track

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import loudness
-from benchmarks.film_scores import cut_right, score_film, speaker_opening
-from benchmarks.intervals import mean, pearson, share
+from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
+from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, speaker_opening
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from benchmarks.film_scores import clip_ranges, speaker_opening
 from benchmarks.intervals import bootstrap_mean
 from benchmarks.machine import machine
+from openmocha.evaluation.toon_scores import clip_ranges, speaker_opening
 from openmocha.models.video_vae import VideoVAE
 from openmocha.toon.films import Film, Request, film_stream
 from openmocha.toon.judge import Judge, load_judge

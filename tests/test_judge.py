@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks are scripts beside the package, not part of it
 
 from benchmarks import loudness  # noqa: E402
-from benchmarks.intervals import bootstrap_mean, pearson, wilson  # noqa: E402
+from benchmarks.intervals import bootstrap_mean, wilson  # noqa: E402
+from openmocha.evaluation.toon_scores import pearson  # noqa: E402
 from openmocha.toon import labels  # noqa: E402
 from openmocha.toon.cuts import find_cut  # noqa: E402
 from openmocha.toon.judge import (  # noqa: E402

@@ -1,10 +1,10 @@
 """Score one film against the truth of its story: what the judge reads, next to what was asked."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from benchmarks.intervals import pearson
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.films import Truth
 from openmocha.toon.judge import Judge, Judgement
@@ -20,6 +20,13 @@ from openmocha.toon.stories import Clip
 CLOSE = ("close-up", "medium close-up")
 GUARD = 4  # frames after a cut that may still be melting from one shot into the next
 CUT_TOLERANCE = 3
+
+
+def pearson(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's r of two series; 0 where one of them is constant (it follows nothing)."""
+    a, b = first - first.mean(), second - second.mean()
+    scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / scale) if scale > 1e-12 else 0.0
 
 
 def clip_ranges(truth: Truth) -> list[tuple[Clip, slice]]:
