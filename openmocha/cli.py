@@ -15,6 +15,7 @@ import typer
 
 import openmocha
 from openmocha.curation.commands import curate
+from openmocha.evaluation.commands import bench
 from openmocha.terminal import (
     Json,
     interrupted,
@@ -35,6 +36,7 @@ app = typer.Typer(
 toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
 app.add_typer(toon, name="toon")
 app.add_typer(curate, name="curate")
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:
