@@ -141,7 +141,7 @@ def test_a_film_without_a_value_counts_in_coverage_and_not_in_the_mean():
     assert (row.items, row.films, row.scored, row.mean) == (4, 3, 2, 6.0)
     assert row.coverage == 0.5
     assert rows["1p_emotion", "other"].scored == 1
-    assert rows["1p_emotion", "other"].low is None  # one speech: nothing to draw
+    assert rows["1p_emotion", "other"].low is None  # one speech: nothing to draw from
     assert (rows["dialogue", "sync_c"].scored, rows["dialogue", "sync_c"].mean) == (0, None)
 
 
@@ -176,15 +176,16 @@ def test_the_interval_of_independent_values_is_that_of_the_normal_law():
     half = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
     assert interval(values, ["same"] * 400) == (None, None)
+    assert interval(values, ["a", "b", "c", "d"] * 100) == (None, None)
 
 
 def test_differences_are_paired_on_common_items():
-    items = [item("1p_emotion", n) for n in range(1, 6)]
-    first = {i.name: score(i, i.name, sync_c=10.0 * i.index + 1) for i in items[:4]}
+    items = [item("1p_emotion", n) for n in range(1, 10)]
+    first = {i.name: score(i, i.name, sync_c=10.0 * i.index + 1) for i in items[:8]}
     second = {i.name: score(i, i.name, sync_c=10.0 * i.index) for i in items[1:]}
     second[items[3].name] = score(items[3], "x")  # no face here: no pair
     told = difference(("a", "b"), items, first, second, "monologue", "sync_c")
-    assert (told.items, told.mean, told.low, told.high, told.higher) == (2, 1.0, 1.0, 1.0, 1.0)
+    assert (told.items, told.mean, told.low, told.high, told.higher) == (6, 1.0, 1.0, 1.0, 1.0)
     assert difference(("a", "b"), items, first, {}, "monologue", "sync_c") is None
 
 

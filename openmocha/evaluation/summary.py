@@ -19,12 +19,13 @@ from openmocha.evaluation.score_table import Score
 Array = NDArray[np.float64]
 
 DRAWS = 10_000
+FEWEST_CLUSTERS = 5  # of fewer, drawing makes an interval that looks far too sure
 
 
 @dataclass(frozen=True)
 class Summary:
     """One measure of one group of items. `films` were there, `scored` of them have a value; `low`
-    and `high` are the 95% interval, None where one speech alone would have to give it."""
+    and `high` are the 95% interval, None where too few speeches would have to give it."""
 
     group: str
     measure: str
@@ -44,7 +45,7 @@ class Summary:
 @dataclass(frozen=True)
 class Difference:
     """The mean of first minus second over the `items` that both have a value for, with its 95%
-    interval; `better` is the share of items on which the first is higher."""
+    interval; `higher` is the share of items on which the first is higher."""
 
     first: str
     second: str
@@ -119,10 +120,10 @@ def interval(
     values: Array, clusters: Sequence[str], draws: int = DRAWS, seed: int = 0
 ) -> tuple[float | None, float | None]:
     """The 95% percentile bootstrap interval of the mean of `values`, whole clusters drawn with
-    replacement; (None, None) where fewer than two clusters leave nothing to draw."""
+    replacement; (None, None) of fewer than five clusters."""
     names, which = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     num = len(names)
-    if num < 2:
+    if num < FEWEST_CLUSTERS:
         return None, None
     totals = np.bincount(which, weights=values, minlength=num)
     sizes = np.bincount(which, minlength=num)
