@@ -16,6 +16,7 @@ import typer
 import openmocha
 from openmocha.curation.commands import curate
 from openmocha.evaluation.commands import bench
+from openmocha.evaluation.study.commands import study
 from openmocha.terminal import (
     Json,
     interrupted,
@@ -37,6 +38,7 @@ toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
 app.add_typer(toon, name="toon")
 app.add_typer(curate, name="curate")
 app.add_typer(bench, name="bench")
+app.add_typer(study, name="study")
 
 
 def main() -> None:
