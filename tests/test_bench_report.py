@@ -209,12 +209,13 @@ def scores(values: list[float]) -> dict[str, Score]:
 
 def test_the_best_and_the_worst_follow_the_better_way():
     found = {"a": scores([5.0, 1.0, 4.0, 2.0, 3.0, 6.0])}
-    up = extremes_table("sync", "sync_c", found, count=2)
-    assert re.findall(r">1p_emotion/(\d)_x", up) == ["5", "0", "1", "3"]
-    down = extremes_table("sync", "sync_d", found, count=2)
-    assert re.findall(r">1p_emotion/(\d)_x", down) == ["1", "3", "5", "0"]
-    assert extremes_table("sync", "sync_c", found) != ""
-    assert extremes_table("sync", "sync_c", found, count=4) == ""  # too few to tell apart
+    up = extremes_table("sync", "sync_c", found, (), count=2)
+    assert re.findall(r"1p_emotion/(\d)_x", up) == ["5", "0", "1", "3"]
+    down = extremes_table("sync", "sync_d", found, (), count=2)
+    assert re.findall(r"1p_emotion/(\d)_x", down) == ["1", "3", "5", "0"]
+    linked = extremes_table("sync", "sync_c", found, {"1p_emotion/5_x"})
+    assert re.findall(r"href='#([^']*)'", linked) == ["1p_emotion/5_x"]
+    assert extremes_table("sync", "sync_c", found, (), count=4) == ""  # too few to tell apart
 
 
 def test_the_best_mean_is_bold_only_among_runs_of_about_as_many_films():

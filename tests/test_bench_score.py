@@ -169,7 +169,7 @@ def test_published_scores_become_a_run(tmp_path):
     assert round(rows["monologue", "sync_c"]["mean"], 6) == 6.333389
     assert round(rows["dialogue", "sync_d"]["mean"], 6) == 8.601394
     assert len(told["unscored_films"]) == 2
-    assert told["by"]["sync"][0].startswith("published: sync_scores.csv")
+    assert told["by"]["sync"][0].startswith("the published file sync_scores.csv")
 
 
 @pytest.mark.parametrize(

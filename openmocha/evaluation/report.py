@@ -7,7 +7,7 @@ The page asks nothing of a network. Films are linked where they lie, or copied b
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from itertools import combinations
@@ -34,6 +34,7 @@ from openmocha.evaluation.report_tables import (
     ARROWS,
     differences_table,
     extremes_table,
+    film_link,
     means_table,
     ratings_table,
 )
@@ -186,7 +187,8 @@ def report_html(
     copy_films: bool,
 ) -> str:
     """The page as text."""
-    sections = [(c.metric, _metric_section(c, systems)) for c in comparisons]
+    shown = {i.name for i in items for s in systems if film_path(s.films, i).is_file()}
+    sections = [(c.metric, _metric_section(c, systems, shown)) for c in comparisons]
     films = gallery(items, systems, page, copy_films)
     links = [f"<a href='#{m}'>{escape(_metric(m).title)}</a>" for m, _ in sections]
     links += ["<a href='#films'>Films</a>"] if films else []
@@ -239,7 +241,9 @@ def _systems_table(items: Sequence[Item], systems: Sequence[System]) -> str:
     return f"<h2>Systems</h2><table>{head}{''.join(lines)}</table>"
 
 
-def _metric_section(comparison: Comparison, systems: Sequence[System]) -> str:
+def _metric_section(
+    comparison: Comparison, systems: Sequence[System], shown: Container[str]
+) -> str:
     metric, measures = comparison.metric, comparison.measures
     parts = [f"<h2 id='{metric}'>{escape(_metric(metric).title)}</h2>"]
     parts.append(f"<p class='quiet'>{escape(_metric(metric).note)}</p>")
@@ -252,11 +256,11 @@ def _metric_section(comparison: Comparison, systems: Sequence[System]) -> str:
     parts.append(differences_table(metric, comparison.differences))
     parts.append(_plots(comparison, systems))
     parts += [
-        extremes_table(metric, name, comparison.scores)
+        extremes_table(metric, name, comparison.scores, shown)
         for name in measures
         if measure_of(metric, name).better
     ]
-    parts.append(_unscored(comparison))
+    parts.append(_unscored(comparison, shown))
     return f"<section>{''.join(parts)}</section>"
 
 
@@ -319,10 +323,10 @@ def _strip(system: System, comparison: Comparison, name: str) -> Strip:
     return Strip(system.name, system.colour, dots, mean, low, high)
 
 
-def _unscored(comparison: Comparison) -> str:
+def _unscored(comparison: Comparison, shown: Container[str]) -> str:
     lines = [
-        f"<tr><th>{escape(name)}</th><td><a href='#{escape(score.item)}'>{escape(score.item)}</a>"
-        f"</td><td>{escape(score.note)}</td></tr>"
+        f"<tr><th>{escape(name)}</th><td>{film_link(score.item, shown)}</td>"
+        f"<td>{escape(score.note)}</td></tr>"
         for name, scores in comparison.scores.items()
         for score in scores.values()
         if not score.values

@@ -1,7 +1,7 @@
 """Numbers as HTML tables: means with n and interval, differences, best and worst, as published."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 
 from openmocha.evaluation.measures import (
@@ -162,9 +162,14 @@ def differences_table(metric: str, rows: Sequence[Difference]) -> str:
 
 
 def extremes_table(
-    metric: str, name: str, systems: Mapping[str, Mapping[str, Score]], count: int = 3
+    metric: str,
+    name: str,
+    systems: Mapping[str, Mapping[str, Score]],
+    shown: Container[str],
+    count: int = 3,
 ) -> str:
-    """The best and the worst films of each system by a measure that has a better way."""
+    """The best and the worst films of each system by a measure that has a better way; those that
+    the page shows are linked."""
     measure, lines = measure_of(metric, name), []
     for system, scores in systems.items():
         found = [(s.values[name], s.item) for s in scores.values() if name in s.values]
@@ -173,8 +178,8 @@ def extremes_table(
         ordered = sorted(found, reverse=measure.better == "higher")
         best, worst = ordered[:count], ordered[-count:][::-1]
         lines.append(
-            f"<tr><th>{escape(system)}</th><td>{_films(best, measure)}</td>"
-            f"<td>{_films(worst, measure)}</td></tr>"
+            f"<tr><th>{escape(system)}</th><td>{_films(best, measure, shown)}</td>"
+            f"<td>{_films(worst, measure, shown)}</td></tr>"
         )
     if not lines:
         return ""
@@ -185,11 +190,16 @@ def extremes_table(
     )
 
 
-def _films(found: Sequence[tuple[float, str]], measure: Measure) -> str:
+def _films(found: Sequence[tuple[float, str]], measure: Measure, shown: Container[str]) -> str:
     return "<br>".join(
-        f"<a href='#{escape(item)}'>{escape(item)}</a> {figure(value, measure.digits)}"
-        for value, item in found
+        f"{film_link(item, shown)} {figure(value, measure.digits)}" for value, item in found
     )
+
+
+def film_link(item: str, shown: Container[str]) -> str:
+    """An item's name, linked to its films where the page has any."""
+    name = escape(item)
+    return f"<a href='#{name}'>{name}</a>" if item in shown else name
 
 
 def ratings_table() -> str:

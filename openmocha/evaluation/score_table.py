@@ -155,7 +155,7 @@ def read_published(path: Path, items: Sequence[Item]) -> list[Score]:
     """
     by_name = {item.name: item for item in items}
     found: dict[str, Score] = {}
-    by = f"published: {path.name}, sha256 {str(content_hash(path))[:12]}"
+    by = f"the published file {path.name}, sha256 {str(content_hash(path))[:12]}"
     for line, row in _published_rows(path):
         score = _published_score(row, by, by_name, f"line {line} of {path}")
         if score.item in found:
