@@ -26,6 +26,7 @@ from openmocha.terminal import (
     report,
     speech_warnings,
 )
+from openmocha.toon.commands import toon
 
 app = typer.Typer(
     help="Speech and a prompt in, a film of talking characters out.",
@@ -34,7 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-toon = typer.Typer(help="The procedural film set.", no_args_is_help=True)
 app.add_typer(toon, name="toon")
 app.add_typer(curate, name="curate")
 app.add_typer(bench, name="bench")
@@ -117,12 +117,12 @@ def generate(
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
     with plain_errors(as_json), speech_warnings() as notes:
-        from openmocha import media
+        from openmocha import contact_sheet, media
 
         started = time.monotonic()
         request = _request(prompt, script)
         width, height = parse_size(size)
-        sheet_file = _sheet_file(output, sheet)
+        sheet_file = contact_sheet.sheet_file(output, sheet)
         recording = None if speech is None else media.load_speech(speech)
 
         from transformers.utils import logging
@@ -154,7 +154,7 @@ def generate(
                 progress=progress,
             )
         film.save(output)
-        _write_sheet(sheet_file, film.frames)
+        contact_sheet.write_sheet(sheet_file, film.frames)
         result = {
             "output": str(output),
             "sheet": None if sheet_file is None else str(sheet_file),
@@ -320,56 +320,37 @@ def enrich(
         report({"prompt": full, "warnings": notes}, full, as_json)
 
 
-@toon.command()
-def programme(
-    seed: Annotated[int, typer.Option(min=0, help="Which of the endless programmes.")],
-    scenes: Annotated[int, typer.Option(min=1, help="How many, good and bad.")] = 13,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path(
-        "programme.mp4"
-    ),
-    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 16.")] = "128x128",
+@app.command()
+def ablate(
+    domain: Annotated[str, typer.Argument(help="toon: where the truth is known.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Goes on where it stopped.")],
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this one; repeatable. All of them take hours.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
+    stories: Annotated[int, typer.Option(min=1, help="Close-ups to draw; others follow.")] = 700,
+    base_steps: Annotated[int, typer.Option(min=1, help="Of what all variants start from.")] = 1500,
+    steps: Annotated[int, typer.Option(min=3, help="Of each variant.")] = 400,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw films.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Draw raw footage with known faults, to try `curate` on; the truth goes into a JSON file."""
+    """Repeat the paper's ablations with small models: tables 3 to 6."""
     with plain_errors(as_json):
-        from openmocha.sampling import check_size
-        from openmocha.toon.programmes import render_programme
+        if domain != "toon":
+            raise ValueError(f"the ablations are of toon, not {domain!r}: their truth is known")
+        from openmocha.evaluation import ablations
+        from openmocha.training.ablations import VARIANTS, AblationBudget
 
-        width, height = parse_size(size)
-        assert width is not None and height is not None
-        check_size(width, height)
-        kinds = [t.kind for t in render_programme(seed, scenes, output, width=width, height=height)]
-        result = {"output": str(output), "truth": str(output.with_suffix(".json")), "kinds": kinds}
-        report(result, f"{output}: {', '.join(kinds)}", as_json)
-
-
-@toon.command()
-def render(
-    seed: Annotated[int, typer.Option(min=0, help="Which of the endless films.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path("story.mp4"),
-    source: Annotated[
-        str, typer.Option(help="close-up, medium close-up, medium, dialogue or text.")
-    ] = "close-up",
-    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 16.")] = "128x128",
-    sheet: Annotated[
-        bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Draw a film of the procedural set; its caption and truth go into a JSON file beside it."""
-    with plain_errors(as_json):
-        from openmocha.sampling import check_size
-        from openmocha.toon.films import render_to_file
-
-        sheet_file = _sheet_file(output, sheet)
-        width, height = parse_size(size)
-        assert width is not None and height is not None
-        check_size(width, height)
-        film = render_to_file(seed, source, output, width, height)
-        _write_sheet(sheet_file, film.frames)
-        truth = str(output.with_suffix(".json"))
-        result = {"output": str(output), "truth": truth, "seed": seed, "caption": film.caption}
-        report(result, f"{output} and {truth}\n{film.caption}", as_json)
+        budget = AblationBudget(stories, base_steps, steps)
+        rows = ablations.ablate(
+            output,
+            variant or list(VARIANTS),
+            range(seeds),
+            budget,
+            workers,
+            lambda words: typer.echo(words, err=True),
+        )
+        report({"table": rows}, ablations.markdown(rows), as_json)
 
 
 # --- what several commands need -------------------------------------------------------------------
@@ -385,18 +366,3 @@ def _request(prompt: str | None, script: Path | None) -> Any:
         return load_script(script)
     # Some models need no prompt; the pipeline knows.
     return parse_prompt(prompt) if prompt and prompt.strip() else ""
-
-
-def _sheet_file(output: Path, wanted: bool) -> Path | None:
-    """Where the contact sheet goes, if one is wanted; film and sheet are known to be writable."""
-    from openmocha.whole_file import check_output
-
-    check_output(output, ".mp4")
-    return check_output(output.with_suffix(".png"), ".png") if wanted else None
-
-
-def _write_sheet(file: Path | None, frames: Any) -> None:
-    from openmocha.contact_sheet import contact_sheet, write_png
-
-    if file is not None:
-        write_png(file, contact_sheet(frames))

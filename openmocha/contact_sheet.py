@@ -4,6 +4,7 @@ import math
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,21 @@ def contact_sheet(
         top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = frame
     return sheet
+
+
+def sheet_file(film: Path, wanted: bool) -> Path | None:
+    """Where a film's contact sheet goes, if one is wanted; both are known to be writable.
+
+    Raises ValueError as whole_file.check_output does.
+    """
+    whole_file.check_output(film, ".mp4")
+    return whole_file.check_output(film.with_suffix(".png"), ".png") if wanted else None
+
+
+def write_sheet(file: Path | None, frames: Frames) -> None:
+    """Write the contact sheet, if one is wanted."""
+    if file is not None:
+        write_png(file, contact_sheet(frames))
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:

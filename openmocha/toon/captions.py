@@ -5,6 +5,8 @@ background, camera. Every clause has many wordings, and most are left out now an
 prompts that say less, or say it otherwise, still work. The words are tables in wording.py.
 """
 
+import re
+
 import numpy as np
 
 from openmocha.toon import wording
@@ -27,6 +29,21 @@ def caption_of(story: Story, drop: float = 0.2) -> str:
     if len(story.characters) == 2:
         return two_person_caption(rng, story, share)
     return one_person_caption(rng, story, share)
+
+
+def without_tags(caption: str, story: Story) -> str:
+    """The caption with each tag replaced by the plain noun of whom it stands for.
+
+    Everybody is described as before; only the thread from a description to its clips is cut, as in
+    the paper's ablation of tags (table 6).
+    """
+    for number, character in enumerate(story.characters, 1):
+        caption = caption.replace(f"(Person{number})", "")
+        caption = re.sub(
+            rf"(^|[.:] |\n)Person{number}\b", rf"\1The {simple_noun(character)}", caption
+        )
+        caption = re.sub(rf"\bPerson{number}\b", f"the {simple_noun(character)}", caption)
+    return caption
 
 
 def say(rng: np.random.Generator, wordings: tuple[str, ...]) -> str:
