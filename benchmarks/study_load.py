@@ -70,9 +70,12 @@ class Server:
         )
 
     def kill(self) -> None:
+        """SIGKILL; afterwards nobody listens at the port."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        with socket.socket() as closed:
+            assert closed.connect_ex(("127.0.0.1", self.port)) != 0, "somebody else answers"
 
     def ask(self, path: str, body: Any = None, log: Log | None = None) -> Any:
         """One request, repeated until the server answers; raises ValueError where it refuses."""

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -251,19 +252,19 @@ def rule(study: Study) -> str:
     lines = [
         [
             str(row["rater"]),
-            str(row["finished"]),
-            str(row["accepted"]),
             "excluded" if row["excluded"] else "counts" if row["accepted"] else "nothing finished",
             escape(row["faults"]),
+            str(row["finished"]),
+            str(row["accepted"]),
         ]
         for row in study.raters
     ]
-    head = ["Rater", "Sessions finished", "Accepted", "", "Faults"]
+    head = ["Rater", "", "Faults", "Sessions finished", "Accepted"]
     return (
         f"<p>Fixed before the first rating:</p><ul>{sentences}</ul>"
         f"<p>Films with known answers (gold): {escape(study.design.gold)}. "
         f"Training films: {escape(study.design.training)}; their ratings never count.</p>"
-        + html_table(head, lines, words=1)
+        + html_table(head, lines, words=3)
     )
 
 
@@ -288,13 +289,22 @@ def coverage(study: Study, rows: Sequence[Row]) -> str:
         "Ratings",
         "Mean of majorities",
     ]
-    out = study.design.left_out
-    left = f"<p>{len(out)} items were left out of the design.</p>"
-    named = "".join(
-        f"<li>{escape(k)}: {escape(reason)}</li>" for k, reason in list(out.items())[:50]
-    )
     note = "Majority: the most frequent rating of a film; of several, the lower median of those."
-    return html_table(head, lines, words=2) + f"<p class='quiet'>{note}</p>{left}<ul>{named}</ul>"
+    table = html_table(head, lines, words=2)
+    return f"{table}<p class='quiet'>{note}</p>{left_out(study.design.left_out)}"
+
+
+def left_out(items: dict[str, str]) -> str:
+    """Items that are not in the design, counted by reason, their names folded away."""
+    if not items:
+        return "<p>No item was left out of the design.</p>"
+    reasons = Counter(items.values()).most_common()
+    words = "; ".join(f"{num} {escape(reason)}" for reason, num in reasons)
+    names = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in items.items())
+    return (
+        f"<p>{len(items)} items are not in the design: {words}.</p>"
+        f"<details><summary>Their names</summary><ul>{names}</ul></details>"
+    )
 
 
 def html_table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:

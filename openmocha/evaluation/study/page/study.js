@@ -138,7 +138,8 @@ function thanks() {
   $("thanks-words").textContent = some
     ? "You have rated all films of this session, and can close the page. If you like, there may be more to rate."
     : "At the moment there are no films left to rate. Thank you for your time.";
-  $("more").hidden = !some;
+  $("more").textContent = some ? "Rate some more" : "Look again";
+  $("more").hidden = false;
   $("more").onclick = async () => {
     $("more").disabled = true;
     now = await ask(`/api/raters/${encodeURIComponent(rater)}/sessions`, {});
