@@ -22,7 +22,7 @@ from openmocha.evaluation.syncnet import (
     load_scorer,
     score_film,
 )
-from openmocha.evaluation.syncnet.frames import film_frames, speech_samples
+from openmocha.evaluation.syncnet.frames import Footage, speech_samples
 from openmocha.evaluation.syncnet.network import Folded, SyncNet
 from openmocha.evaluation.syncnet.s3fd import S3FDNet
 from openmocha.evaluation.syncnet.scoring import boxes_from, listed_boxes
@@ -186,7 +186,7 @@ def test_scenes_are_pyscenedetects(tmp_path: Path) -> None:
     frames = np.concatenate(shots).astype(np.uint8).repeat(40, axis=1).repeat(40, axis=2)
     write_film(tmp_path / "film.mp4", frames, fps=25)
     finder = SceneFinder()
-    for frame in film_frames(tmp_path / "film.mp4"):
+    for frame in Footage(tmp_path / "film.mp4"):
         finder.add(frame)
     expected = detect(str(tmp_path / "film.mp4"), ContentDetector())
     assert len(expected) > 1

@@ -22,6 +22,7 @@ RATE_HZ = 16_000
 _SLACK = 1.1  # slots by which FFmpeg lets a frame be early or late
 _NUDGE = 1 / (1 << 17)  # FFmpeg's, so that halves are not a matter of rounding
 _MISSING_S = 0.5  # by which a film may end before it says
+_KEPT_BYTES = 256 * 2**20  # of frames, for the second look
 _LATE_S = 0.1  # sound that is later than this is moved to its time
 
 
@@ -102,12 +103,42 @@ def _in_slots(container: Any, film: Path) -> Iterator[tuple[float, float, Any]]:
             )
 
 
-def film_frames(film: Path) -> Iterator[Frame]:
-    """uint8 (H, W, 3) RGB at 25 a second, upright. Raises what `decoded` raises."""
-    before, pixels = None, None
+class Footage:
+    """A film's frames at 25 a second, uint8 (H, W, 3) RGB, upright; can be gone through again.
+
+    Where all of them fit into 256 MiB (7 s of 976x528) the film is decoded once, a longer one each
+    time anew: memory does not grow with length. Iterating raises what `decoded` raises.
+    """
+
+    def __init__(self, film: Path) -> None:
+        self._film = film
+        self._kept: list[Frame] | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Frame] = []
+        room = _KEPT_BYTES
+        for pixels in _pictures(self._film):
+            room -= 0 if kept and pixels is kept[-1] else pixels.nbytes
+            if room >= 0:
+                kept.append(pixels)
+            else:
+                kept.clear()
+            yield pixels
+        self._kept = kept if room >= 0 else None
+
+
+def _pictures(film: Path) -> Iterator[Frame]:
+    """A repeated frame is the same array."""
+    from av.video.reformatter import VideoReformatter
+
+    reformatter, before, pixels = VideoReformatter(), None, np.zeros(0)
     for frame in decoded(film):
-        if frame is not before or pixels is None:
-            before, pixels = frame, upright(frame.to_ndarray(format="rgb24"), frame)
+        if frame is not before:
+            rgb = reformatter.reformat(frame, format="rgb24", threads=1)
+            before, pixels = frame, upright(rgb.to_ndarray(), frame)
         yield pixels
 
 

@@ -4,8 +4,8 @@ frames ─> face boxes, scenes ─> tracks      first look: small pictures are a
 frames ─> crops of the tracks ─> lip embeddings ─┐     second look, window by window
 speech ─> MFCC ─> speech embeddings ─────────────┴─> distances ─> offset, Sync-C, Sync-D
 
-A film is decoded twice on the fast path: which crops are wanted is known only when a track has
-ended, and decoding again costs less than holding a scene's frames, however long the scene.
+Which crops are wanted is known only when a track has ended, so frames are gone through twice: a
+short film's are held in between, a long film is decoded again (`frames.Footage`).
 """
 
 import tempfile
@@ -21,7 +21,7 @@ import torch
 from openmocha.curation.faces import FaceFinder
 from openmocha.evaluation.syncnet import scripts
 from openmocha.evaluation.syncnet.crops import crop, crop_windows
-from openmocha.evaluation.syncnet.frames import Frame, film_frames, has_sound, speech_samples
+from openmocha.evaluation.syncnet.frames import Footage, Frame, has_sound, speech_samples
 from openmocha.evaluation.syncnet.mfcc import mfcc
 from openmocha.evaluation.syncnet.network import WINDOW, Embedder, Folded
 from openmocha.evaluation.syncnet.s3fd import FaceDetector, s3fd_detector
@@ -154,9 +154,10 @@ def _fast(
 ) -> tuple[list[Track], list[SyncScore | None], bool]:
     samples = speech_samples(speech)
     finder = SceneFinder()
-    boxes = find_boxes(_shown_to(finder, film_frames(film)), scorer.find_faces)
+    footage = Footage(film)
+    boxes = find_boxes(_shown_to(finder, footage), scorer.find_faces)
     tracks = find_tracks(boxes, finder.scenes(), scorer.variant, min_face=scorer.min_face)
-    scores = score_tracks(film_frames(film), tracks, samples, scorer.network)
+    scores = score_tracks(footage, tracks, samples, scorer.network)
     return tracks, scores, any(len(b) for b in boxes)
 
 
@@ -209,7 +210,7 @@ class TrackScorer:
             self._mfcc = torch.from_numpy(np.ascontiguousarray(mfcc(samples)))
         self._crops: list[Array] = []
         self._num_done = 0
-        self._sums = torch.zeros(NUM_SHIFTS, dtype=torch.float64)
+        self._sums = np.zeros(NUM_SHIFTS)
 
     @property
     def wants_more(self) -> bool:
@@ -223,22 +224,22 @@ class TrackScorer:
         if num_ready == min(WINDOWS_AT_ONCE, self.num_windows - self._num_done):
             lips = self._network.embed_lips(torch.from_numpy(np.stack(self._crops)))
             speech = self._speech_around(self._num_done, self._num_done + num_ready)
-            self._sums += shifted_distances(lips, speech).double().sum(0)
+            self._sums += shifted_distances(lips.numpy(), speech).sum(0, dtype=np.float64)
             self._num_done += num_ready
             self._crops = self._crops[num_ready:]
 
-    def _speech_around(self, start: int, end: int) -> torch.Tensor:
+    def _speech_around(self, start: int, end: int) -> Array:
         """Speech embeddings from 15 windows before to 15 after some windows, zeros beyond."""
         first, last = max(0, start - LARGEST_SHIFT), min(self.num_windows, end + LARGEST_SHIFT)
         found = self._network.embed_speech(self._mfcc[:, 4 * first :], last - first)
         missing = (first - (start - LARGEST_SHIFT), end + LARGEST_SHIFT - last)
-        return torch.nn.functional.pad(found, (0, 0, *missing))
+        return np.pad(found.numpy(), (missing, (0, 0)))
 
     def score(self) -> SyncScore | None:
         """None where there was no window: the speech had ended."""
         if not self.num_windows:
             return None
-        return sync_score((self._sums / self._num_done).float())
+        return sync_score(self._sums / self._num_done)
 
 
 # --- compatible: the public scripts' files -------------------------------------------------------
