@@ -11,7 +11,13 @@ from typer.testing import CliRunner
 
 from openmocha.cli import app
 from openmocha.evaluation.mochabench import film_path, read_benchmark
-from openmocha.evaluation.run import Making, claimed, make_films, read_failures
+from openmocha.evaluation.run import (
+    Making,
+    claimed,
+    make_films,
+    make_share,
+    read_failures,
+)
 from openmocha.media import read_film
 
 
@@ -85,6 +91,17 @@ def test_a_claimed_film_is_left_to_whoever_claimed_it(tiny_folder, benchmark, tm
     lock.touch()  # of a process that was killed: nobody holds it
     assert make_films(items, benchmark, run, making, say=lambda words: None).made == 1
     assert not left.exists() and not lock.exists()
+
+
+def test_a_film_that_another_process_finished_meanwhile_is_not_made_again(
+    tiny_folder, benchmark, tmp_path
+):
+    item, run = read_benchmark(benchmark)[0], tmp_path / "run"
+    film_path(run, item).parent.mkdir(parents=True)
+    film_path(run, item).write_bytes(b"theirs")
+    making = Making(str(tiny_folder), steps=1)
+    make_share([item], run, making, "attempt", say=lambda words: None)
+    assert film_path(run, item).read_bytes() == b"theirs"
 
 
 def test_the_claim_is_a_lock_that_goes_with_its_process(benchmark, tmp_path):
