@@ -329,7 +329,7 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     stories: Annotated[int, typer.Option(min=1, help="Close-ups to draw; others follow.")] = 700,
-    base_steps: Annotated[int, typer.Option(min=1, help="Of what all variants start from.")] = 1500,
+    base_steps: Annotated[int, typer.Option(min=1, help="Of what all variants start from.")] = 2400,
     steps: Annotated[int, typer.Option(min=3, help="Of each variant.")] = 400,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw films.")] = 1,
     as_json: Json = False,

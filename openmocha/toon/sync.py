@@ -120,9 +120,13 @@ class ToonSync(nn.Module):
 
 
 def load_toon_sync(folder: str | Path) -> ToonSync:
-    """The network saved in `folder`, float32, eval mode. Raises ValueError for other weights."""
+    """The network saved in `folder`, float32, eval mode. Raises ValueError where there is none, or
+    for other weights."""
     network = ToonSync()
-    tensors = {k: v.float() for k, v in load_file(Path(folder) / "model.safetensors").items()}
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no model.safetensors; expected a network of Toon-Sync")
+    tensors = {k: v.float() for k, v in load_file(path).items()}
     fit = network.load_state_dict(tensors, strict=False)
     missing = [k for k in fit.missing_keys if not k.endswith("num_batches_tracked")]
     if missing or fit.unexpected_keys:
