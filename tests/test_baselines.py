@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from stand_in_baselines import PANEL_COLOURS, calls_of, checkout, ended, write
+from typer.testing import CliRunner
 
+from openmocha.cli import app
 from openmocha.curation.faces import Face
 from openmocha.evaluation.baselines import program as program_module
 from openmocha.evaluation.baselines.aniportrait import missing_silence_s
@@ -190,6 +192,32 @@ def test_hallo3_refuses_a_prompt_that_holds_its_separator(tmp: Path):
     result = run_baseline("hallo3", repo, [item], output, run=source_run(tmp, item))
     assert result["failed"] == 1 and not calls_of(repo)
     assert '"@@"' in record_of(output)["items"][item.name]["reason"]
+
+
+def test_the_command_makes_films_and_says_how_many(tmp: Path):
+    item = item_of(tmp)
+    (tmp / "benchmark/benchmark.csv").write_text(
+        "idx_in_category,category,context_id,prompt\n"
+        '1,1p_emotion,1_man,"""A man."""\n2,1p_emotion,2_mute,"""A mute."""\n'
+    )
+    repo = checkout(tmp / "SadTalker", "sadtalker")
+    command = [
+        "bench", "baseline", "sadtalker", "--repo", repo, "--benchmark", tmp / "benchmark",
+        "--from", source_run(tmp, item), "--output", tmp / "out", "--crop", "person-square",
+        "--faces", "toon", "--limit-s", 60, "--json",
+    ]  # fmt: skip
+    told = CliRunner().invoke(app, [str(word) for word in command])
+    assert told.exit_code == 1
+    counts = {"items": 2, "done": 1, "failed": 1}
+    assert json.loads(told.stdout) == {"output": str(tmp / "out"), **counts}
+    assert "2/2 1p_emotion/2_mute: failed: its speech" in told.stderr
+    record = record_of(tmp / "out")
+    assert (record["crop"], record["faces"]) == ("person-square", "toon")
+    assert (tmp / "out/1p_emotion/1_man.mp4").is_file()
+    command[4] = tmp / "nothing"
+    told = CliRunner().invoke(app, [str(word) for word in command])
+    assert told.exit_code == 2 and told.stderr.startswith("error: ")
+    assert len(told.stderr.splitlines()) == 1 and "is no checkout of SadTalker" in told.stderr
 
 
 # --- pictures and crops --------------------------------------------------------------------------

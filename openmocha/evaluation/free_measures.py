@@ -3,7 +3,7 @@
 film -> one decoding -> a few numbers per frame -> measures
 
 They are auxiliary: nobody else computes them just so, none is a score of quality by itself, and
-none may be read as Sync-C or Sync-D. docs/benchmark.md says what each is good for.
+none may be read as Sync-C or Sync-D. docs/free-measures.md says what each is good for.
 """
 
 from dataclasses import dataclass

@@ -138,9 +138,9 @@ def make_film(program: Program, item: Item, start: Start, output: Path) -> dict[
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        image = start_image(program.system, item, start, work, entry)
         if not item.speech.is_file():
             raise Failed(f"its speech {item.speech} is not there")
+        image = start_image(program.system, item, start, work, entry)
         call = program.system.call(
             program.repo, Inputs(image, item.speech.absolute(), item.prompt, work)
         )
