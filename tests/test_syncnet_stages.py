@@ -332,11 +332,9 @@ def test_24_frames_a_second_become_25() -> None:
 def test_other_rates() -> None:
     assert constant_film(25, 60) == list(range(60))
     assert constant_film(12.5, 30) == [i // 2 for i in range(60)]
-    found = constant_film(30, 156)
-    assert len(found) in (130, 131, 132)
-    assert sorted(set(found)) == found  # frames are dropped, none shown twice
-    late = np.arange(len(found)) - np.array(found) * 25 / 30
-    assert -0.5 < late.min() and late.max() < 2.0  # FFmpeg's slack
+    # a frame is left out when it ended 1.1 slots before its turn: (n + 1) / 1.2 - n < -1.1
+    left_out = set(range(12, 156, 6))
+    assert constant_film(30, 156) == [i for i in range(156) if i not in left_out]
 
 
 def test_a_gap_is_filled_by_the_frame_after_it() -> None:
