@@ -66,7 +66,7 @@ def _missing(error: ImportError) -> str:
     """What to install for a command whose optional parts are not there."""
     if "libEGL" in str(error) or "libGL" in str(error):
         return f"drawing needs a system library ({error}); on Debian: apt install libegl1 libgl1"
-    return f"{error}; this command needs: pip install 'openmocha[voices,toon,train]'"
+    return f"{error}; this command needs: pip install 'openmocha[voices,toon,train,study]'"
 
 
 @contextlib.contextmanager

@@ -265,10 +265,10 @@ def test_each_check_finds_its_fault_alone(film: Shown, fault: str | None) -> Non
 
 
 def test_answers_that_are_all_alike_are_found() -> None:
-    """One 3 in twelve 2s has the variance 1/12; three of them 9/44 (n - 1)."""
+    """One 3 among twelve values has the variance 11/132; two have 20/132 (n - 1)."""
     alike = [shown("rated", 2, 2, 2, 2, token=str(k)) for k in range(2)]
     assert faults([*alike, shown("rated", 2, 2, 2, 3)], Rule()) == ["all answers alike"]
-    assert faults([*alike, shown("rated", 2, 3, 3, 3)], Rule()) == []
+    assert faults([*alike, shown("rated", 2, 2, 3, 3)], Rule()) == []
     traps = shown("trap", 1, 4, 4, 4)  # a check is no evidence of care with the others
     assert faults([*alike, traps], Rule()) == ["all answers alike"]
 
