@@ -1,0 +1,37 @@
+"""The paper's ablations in the toon domain, and their table as results/ablations.json.
+
+python -m benchmarks.ablations runs/ablation --seeds 2 --variant window --variant "global, none"
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import machine
+from openmocha.evaluation.ablations import ablate, markdown
+from openmocha.training.ablations import VARIANTS, AblationBudget
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Train what is not trained yet, score, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    budget = AblationBudget()
+    variants = options.variant or list(VARIANTS)
+    rows = ablate(options.folder, variants, range(options.seeds), budget, 1, print)
+    print(markdown(rows))
+    content = {"machine": machine(), "budget": asdict(budget), "table": rows}
+    (RESULTS / "ablations.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
