@@ -26,9 +26,7 @@ from openmocha.curation.lips import (
     LipScore,
     compare,
     fit,
-    fold_of,
     heard_in,
-    mel_context,
     opening_track,
 )
 from openmocha.curation.measure import Source, measure, read_film
@@ -77,9 +75,9 @@ def sync(sources: list[Source], threshold: float) -> dict[str, Any]:
     clips = {s.film_id: c for s in sources if (c := judged_clip(s)) is not None}
     openings = {film: mouth(clip) for film, clip in clips.items()}
 
-    def score(film: str, features: Array) -> LipScore:
-        n = min(len(features), len(openings[film]))
-        return compare(features[:n] @ reader.weights[fold_of(film)], openings[film][:n])
+    def score(film: str, mel: Array) -> LipScore:
+        n = min(len(mel), len(openings[film]))
+        return compare(reader.guess(film, mel)[:n], openings[film][:n])
 
     own = [score(film, heard_in(clip)).score for film, clip in clips.items()]
     swapped = [
@@ -90,11 +88,10 @@ def sync(sources: list[Source], threshold: float) -> dict[str, Any]:
     ]
     moved: dict[float, list[LipScore]] = {}
     for film, clip in clips.items():
-        mel = clip.film.heard.mel[clip.mel_frames.start : clip.mel_frames.stop]
         for shift_s in SHIFTS_S:
             for sign in (1, -1):
-                features = mel_context(shifted(mel, sign * round(shift_s * FPS)))
-                moved.setdefault(shift_s, []).append(score(film, features))
+                late = shifted(heard_in(clip), sign * round(shift_s * FPS))
+                moved.setdefault(shift_s, []).append(score(film, late))
     everything = [s.score for scores in moved.values() for s in scores]
     assert max(SHIFTS_S) * FPS <= LARGEST_SHIFT
     return {

@@ -2,6 +2,7 @@
 these the cost of 300 hours and of 100 million clips.
 
     python -m benchmarks.curation_speed ../shared/mochabench/mocha-generation
+    python -m benchmarks.curation_speed FILMS --only-lengths --lengths 120     # two hours: slow
 
 Steps are timed on one core over all films of the folder; "x real time" is seconds of film per
 second. results/curation_speed.json.
@@ -9,8 +10,10 @@ second. results/curation_speed.json.
 
 import argparse
 import json
-import multiprocessing
 import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,54 +111,98 @@ def both_cores(films: Path, folder: Path) -> dict[str, float]:
             "x_real_time": seconds / (measured_s + judged_s)}  # fmt: skip
 
 
-def long_film(path: Path, source: Path, repeats: int) -> None:
-    """A film again and again, without encoding it anew."""
+def same_kind(films: list[Path]) -> list[Path]:
+    """Those that can follow the first one in one file without being encoded anew."""
     import av
 
+    def kind(film: Path) -> tuple[Any, ...]:
+        with av.open(str(film)) as container:
+            video, audio = container.streams.video[0], container.streams.audio[0]
+            return (video.codec_context.extradata, video.average_rate, audio.rate, audio.layout)
+
+    first = kind(films[0])
+    return [film for film in films if kind(film) == first]
+
+
+def joined_film(path: Path, sources: list[Path], minutes: float, first: int = 0) -> float:
+    """A film of some minutes: `sources` in turn from number `first` on, again and again, none
+    encoded anew. Returns its seconds."""
+    import av
+
+    end_s, number = 0.0, first
     with av.open(str(path), "w") as made:
-        targets: dict[int, Any] = {}
-        for number in range(repeats):
-            with av.open(str(source)) as given:
+        targets: dict[str, Any] = {}
+        while end_s < 60 * minutes:
+            with av.open(str(sources[number % len(sources)])) as given:
                 streams = [given.streams.video[0], given.streams.audio[0]]
-                seconds = max(float(s.duration * s.time_base) for s in streams) + 0.2
                 for stream in streams:
-                    if stream.index not in targets:
-                        targets[stream.index] = made.add_stream_from_template(stream)
+                    if stream.type not in targets:
+                        targets[stream.type] = made.add_stream_from_template(stream)
                 for packet in given.demux(streams):
                     if packet.dts is None:
                         continue
-                    late = round(number * seconds / packet.time_base)
+                    late = round(end_s / packet.time_base)
                     packet.pts, packet.dts = packet.pts + late, packet.dts + late
-                    packet.stream = targets[packet.stream.index]
+                    packet.stream = targets[packet.stream.type]
                     made.mux(packet)
+                end_s += max(float(s.duration * s.time_base) for s in streams) + 0.2
+            number += 1
+    return end_s
 
 
-def memory_of(path: Path, pipe: Any) -> None:
-    """In a process of its own: how much memory and time measuring and judging one film takes."""
-    folder = Path(tempfile.mkdtemp())
-    source = list_sources([path], folder, settings_for("photo"))[0]
-    started = time.perf_counter()
-    reason = measure(source)
-    rows = judge(Judged(source, LipReader.load(SHIPPED)))
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak
-    peak = 1024 * int(status.split("VmHWM:")[1].split()[0])
-    pipe.send((peak, time.perf_counter() - started, reason, len(rows)))
+def curated(films: list[Path], folder: Path) -> dict[str, Any]:
+    """What the command itself needs for some films with one worker: core-seconds, the peak of the
+    memory of all its processes, and what came of it."""
+    import psutil
+
+    command = [sys.executable, "-m", "openmocha", "curate", *map(str, films), "-o", str(folder),
+               "--workers", "1", "--json"]  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, memory_of(process))
+        time.sleep(0.2)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    told = json.loads(process.stdout.read().splitlines()[-1])
+    core_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"core_s": round(core_s, 1), "peak_mib": round(peak / 2**20), "rows": told["rows"],
+            "kept": told["kept"], "set_aside": told["set_aside"]}  # fmt: skip
 
 
-def grown(source: Path, repeats: int) -> dict[str, Any]:
-    """Memory and time of a film of `repeats` times the length."""
+def memory_of(process: Any) -> int:
+    """Bytes resident in a process and its children."""
+    import psutil
+
+    found = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            found += one.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def grown(sources: list[Path], minutes: float) -> dict[str, Any]:
+    """Memory and time of a film of some minutes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        long_film(path, source, repeats)
-        ours, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=memory_of, args=(path, theirs))
-        process.start()
-        theirs.close()  # else a child that dies would be waited for
-        peak, seconds, reason, num_rows = ours.recv()
-        process.join()
-    return {"repeats": repeats, "peak_mib": round(peak / 2**20), "seconds": round(seconds, 1),
-            "unfit": reason, "clips": num_rows}  # fmt: skip
+        seconds = joined_film(path, sources, minutes)
+        return {"minutes": round(seconds / 60, 1), **curated([path], Path(folder) / "dataset")}
+
+
+def doubled(sources: list[Path], minutes: float) -> dict[str, Any]:
+    """One film, and two of that length of which neither is a part of the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.mp4" for number in range(2)]
+        for number, path in enumerate(paths):
+            joined_film(path, sources, minutes, first=number * len(sources) // 2)
+        one = curated(paths[:1], Path(folder) / "one")
+        two = curated(paths, Path(folder) / "two")
+    return {"minutes": minutes, "one": one, "two": two,
+            "ratio": round(two["core_s"] / one["core_s"], 2)}  # fmt: skip
 
 
 def costs(core_s: float, encode_core_s: float, bytes_per_s: dict[str, float]) -> dict[str, Any]:
@@ -196,16 +243,31 @@ def encoding(films: list[Path]) -> tuple[float, float]:
     ]  # fmt: skip
     encoders = load_encoders("toon")
     started = time.perf_counter()
-    records = encode_clips([training_clip(r, Shards()) for r in rows], encoders)
+    records = encode_clips([training_clip(r, Shards(), Path()) for r in rows], encoders)
     seconds, film_s = time.perf_counter() - started, 5.0 * len(rows)
     return seconds / film_s, sum(map(len, records)) / film_s
+
+
+def add_lengths(sources: list[Path], lengths: list[float]) -> None:
+    """Measure films of more lengths and write them beside those that are there."""
+    result = json.loads(RESULTS.read_text())
+    for minutes in lengths:
+        longer = grown(sources, minutes)
+        print(json.dumps(longer))
+        others = [one for one in result["long_films"] if one["minutes"] != longer["minutes"]]
+        result["long_films"] = sorted([*others, longer], key=lambda one: float(one["minutes"]))
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("films", type=Path)
-    parser.add_argument("--long", type=int, nargs="*", default=[12, 120, 240], help="repeats")
+    parser.add_argument("--lengths", type=float, nargs="*", default=[1, 4, 16], help="minutes")
+    parser.add_argument("--only-lengths", action="store_true", help="add these to the results")
     given = parser.parse_args()
+    if given.only_lengths:
+        add_lengths(same_kind(sorted(given.films.rglob("*.mp4"))), given.lengths)
+        return
     import cv2
     import torch
 
@@ -224,7 +286,8 @@ def main() -> None:
         "fused_over_sum": round(per_s["fused"] / alone, 3),
         "all_cores": {k: round(v, 2) for k, v in together.items()},
         "encoding_core_s_per_film_s": round(encode_s, 3),
-        "long_films": [grown(films[0], repeats) for repeats in given.long],
+        "long_films": [grown(same_kind(films), minutes) for minutes in given.lengths],
+        "doubled": doubled(same_kind(films), 4.0),
         "costs": costs(
             per_s["fused"],
             encode_s,

@@ -3,14 +3,19 @@ conversations, settings and labels."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from openmocha.curation import judge
+from openmocha.curation.clips import Clip, Film
 from openmocha.curation.duplicates import band_pairs, drop_duplicates
 from openmocha.curation.filters import FILTERS, reason_to_drop
-from openmocha.curation.judge import answers, conversation
+from openmocha.curation.judge import answers, conversation, same_place, same_scene, spoken_over
+from openmocha.curation.listen import Heard
 from openmocha.curation.manifest import read_manifest, schema, write_manifest
 from openmocha.curation.settings import Settings, Thresholds, load_settings, settings_for
 from openmocha.curation.tune import labelled, sweep_labels
+from openmocha.curation.watch import Watched
 
 GOOD = {
     "duration_s": 5.0, "speech_share": 0.8, "level_db": -20.0, "dynamic_range_db": 35.0,
@@ -19,13 +24,19 @@ GOOD = {
     "lip_shifted": 0.9,
 }  # fmt: skip
 
+UNREAD = {"speaker": None, "lip_score": None}  # nobody's lips move
 FAULTS = [
     ({"duration_s": 1.0}, "scene too short"),
     ({"speech_share": 0.0, "level_db": -70.0}, "silence"),
-    ({"speech_share": 0.0, "flatness": 0.05}, "music without speech"),
-    ({"speech_share": 0.02, "flatness": 0.6}, "noise without speech"),
-    ({"speech_share": 0.2}, "little speech"),
-    ({"speech_share": 0.2, "dynamic_range_db": 8.0}, "background too loud"),
+    ({"speech_share": 0.0, "flatness": 0.05} | UNREAD, "music without speech"),
+    ({"speech_share": 0.02, "flatness": 0.6} | UNREAD, "noise without speech"),
+    (
+        {"speech_share": 0.18, "flatness": 0.05, "dynamic_range_db": 8.0} | UNREAD,
+        "music without speech",
+    ),
+    ({"speech_share": 0.18} | UNREAD, "little speech"),
+    ({"speech_share": 0.25, "dynamic_range_db": 8.0} | UNREAD, "background too loud"),
+    ({"speech_share": 0.02, "dynamic_range_db": 8.0}, "background too loud"),  # lips follow it
     ({"dynamic_range_db": 8.0}, "background too loud"),
     ({"num_people": 4, "most_faces": 4.0}, "crowd"),
     ({"face_share": 0.1, "num_people": 0}, "no face"),
@@ -118,6 +129,48 @@ def test_two_clips_over_a_cut_make_a_conversation():
     assert (both["start_s"], both["end_s"], both["cut_s"]) == (1.0, 6.0, 3.0)
     assert both["speech_s"] == [[1.0, 2.5], [3.5, 5.5]]
     assert both["parts"] == ["x", "y"] and both["shot"] == "two-clip"
+
+
+def scene(number: int, colour: int, spoken: bool = True) -> Clip:
+    """A second of one colour with a person in its middle, heard to its ends or in its middle."""
+    shown = np.full((4, 18, 32, 3), 128, np.uint8)
+    shown[:2], shown[2:] = colour, 200 - colour  # two films of two clips each
+    shown[:, 6:, 11:21] = 40 + 60 * number
+    voice = np.ones(400, bool)
+    voice[100 * number + 30 : 100 * number + 70] = False
+    voice = voice if spoken else ~voice
+    bands = np.repeat(np.where(voice, -20, -70)[:, None], 4, axis=1).astype(np.int8)
+    speech = voice[(np.arange(125) * 3.2).astype(int)].astype(float)
+    faces = np.tile([0.4, 0.4, 0.6, 0.6, 1, 0.5, 0, 0.5, 0.5], (48, 1)).astype(np.float32)
+    watched = Watched(
+        np.arange(96) / 24, np.zeros(96), np.arange(48) / 12, np.ones(48), np.zeros((48, 4)),
+        np.arange(48), faces, np.arange(8) / 2, shown.repeat(2, axis=0), np.array(4.0),
+    )  # fmt: skip
+    heard = Heard(speech, np.full(125, -20.0), np.zeros(125), np.zeros((96, 20)), bands)
+    return Clip(Film(watched, heard), number, float(number), number + 1.0)
+
+
+def test_speech_that_goes_on_over_a_cut_speaks_for_one_scene():
+    a, b = scene(0, 60), scene(1, 60)
+    assert spoken_over(a, b) and not spoken_over(a, scene(1, 60, spoken=False))
+    assert same_scene(a, b) == pytest.approx(same_place(a, b) + 0.2, abs=0.01)
+    quiet = same_scene(scene(0, 60, spoken=False), scene(1, 60, spoken=False))
+    assert quiet == pytest.approx(same_place(a, b), abs=0.01)
+
+
+def test_of_two_pairs_that_share_a_clip_the_surer_one_is_the_conversation(monkeypatch):
+    rows = [
+        GOOD | {"reason": None, "scene": n, "start_s": float(n), "end_s": n + 1.0, "film_id": "f",
+                "clip_id": str(n), "speech_s": []}
+        for n in range(4)
+    ]  # fmt: skip
+    sure = {(0, 1): 0.6, (1, 2): 0.9, (2, 3): 0.4}
+    found = [scene(n, 60) for n in range(4)]
+    monkeypatch.setattr(judge, "same_scene", lambda a, b: sure[a.scene, b.scene])
+    monkeypatch.setattr(judge, "other_person", lambda a, b: True)
+    added = judge.conversations(rows, found, Thresholds())
+    assert [row["parts"] for row in added] == [["1", "2"]]
+    assert ["part_of" in row for row in rows] == [False, True, True, False]
 
 
 # --- manifest, settings, labels ------------------------------------------------------------------

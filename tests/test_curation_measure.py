@@ -7,28 +7,31 @@ import numpy as np
 import pytest
 
 from openmocha.curation import clips as clips_module
-from openmocha.curation.clips import Clip, Film, clips, scenes, tracks
+from openmocha.curation.clips import Clip, Film, Person, clips, joined, scenes, tracks
 from openmocha.curation.cut import clip_frames, clip_speech, crop_around, frame_times
 from openmocha.curation.describe import (
     Context,
     camera_of,
     colour_name,
     measure_clip,
-    spoken,
 )
 from openmocha.curation.lips import (
     FOLDS,
+    SHIPPED_TOON,
     LipReader,
     compare,
     correlations,
     fit,
     fold_of,
     mel_context,
+    read_lips,
 )
 from openmocha.curation.listen import (
+    HOP_S,
     MEL_RATE_HZ,
     WINDOW_S,
     Heard,
+    band_levels,
     flatness,
     listen,
     log_mel,
@@ -36,6 +39,7 @@ from openmocha.curation.listen import (
     num_mel_frames,
 )
 from openmocha.curation.settings import Thresholds
+from openmocha.curation.spoken import speech_spans, spoken
 from openmocha.curation.watch import Watched, flow_summary, watch
 from openmocha.media import SPEECH_RATE_HZ, FilmWriter, load_speech, write_film
 
@@ -71,7 +75,8 @@ def film_of(
     num = round(seconds / WINDOW_S)
     levels = np.full(num, -20.0) if levels is None else levels
     num_mel = round(seconds * MEL_RATE_HZ)
-    heard = Heard(np.ones(num), levels, np.zeros(num), np.zeros((num_mel, 20)))
+    bands = np.repeat(levels, 4)[: round(seconds / HOP_S), None].astype(np.int8).repeat(4, axis=1)
+    heard = Heard(np.ones(num), levels, np.zeros(num), np.zeros((num_mel, 20)), bands)
     return Film(watched, heard)
 
 
@@ -115,6 +120,53 @@ def test_speech_ends_where_its_loudness_ends_not_where_the_detector_does():
     levels = np.r_[np.full(20, -70.0), np.full(40, -20.0), np.full(26, -70.0)]
     assert np.flatnonzero(spoken(speech, levels, 0.5)).tolist() == list(range(20, 60))
     assert not spoken(np.full(10, 0.4), np.full(10, -20.0), 0.5).any()
+
+
+def voice_film(voice_s: tuple[float, float], speech: np.ndarray, behind_db: float = -60.0) -> Film:
+    """Eight seconds in which a voice is heard from when to when, and silero says what is given."""
+    film = film_of([], 96)
+    bands = np.full((800, 4), behind_db)
+    bands[round(100 * voice_s[0]) : round(100 * voice_s[1]), 1] = -20.0
+    levels = np.full(250, behind_db)
+    levels[round(voice_s[0] / WINDOW_S) : round(voice_s[1] / WINDOW_S)] = -20.0
+    heard = replace(film.heard, speech=speech, level_db=levels, bands=bands.astype(np.int8))
+    return replace(film, heard=heard)
+
+
+def test_edges_of_speech_are_where_the_sound_rises_and_falls():
+    speech = np.zeros(250)
+    speech[round(2.2 / WINDOW_S) : round(5.3 / WINDOW_S)] = 0.9  # silero wakes and sleeps late
+    clip = Clip(voice_film((2.0, 5.07), speech), 0, 0.0, 8.0)
+    assert speech_spans(clip, 0.5) == [(2.0, 5.07)]
+    far = Clip(voice_film((1.6, 5.07), speech), 0, 0.0, 8.0)
+    silero_s = round(2.2 / WINDOW_S) * WINDOW_S - 2 * WINDOW_S
+    assert speech_spans(far, 0.5)[0][0] == pytest.approx(silero_s - 0.4, abs=0.011)  # not more
+
+
+def test_silence_after_a_cut_is_no_speech_though_silero_goes_on():
+    speech = np.zeros(250)
+    speech[:5] = 0.9
+    speech[round(2.0 / WINDOW_S) : round(5.0 / WINDOW_S)] = 0.9
+    clip = Clip(voice_film((2.0, 5.0), speech), 0, 0.0, 8.0)
+    assert speech_spans(clip, 0.5) == [(2.0, 5.0)]
+
+
+def test_where_the_background_is_as_loud_as_the_voice_silero_alone_is_asked():
+    speech = np.zeros(250)
+    speech[50:150] = 0.9
+    clip = Clip(voice_film((1.6, 4.8), speech, behind_db=-21.0), 0, 0.0, 8.0)
+    slack_s = 2 * WINDOW_S
+    assert speech_spans(clip, 0.5) == [pytest.approx((1.6 - slack_s, 4.8 + slack_s), abs=1e-3)]
+
+
+def test_band_levels_are_those_of_the_tones_in_them():
+    time_s = np.arange(SPEECH_RATE_HZ) / SPEECH_RATE_HZ
+    tone = 0.1 * np.sin(2 * np.pi * 3500 * time_s).astype(np.float32)
+    levels = band_levels(tone)
+    assert levels.shape == (100, 4) and levels.dtype == np.int8
+    assert np.abs(levels[:, 2] - 20 * np.log10(0.1 / np.sqrt(2))).max() <= 1.5
+    assert levels[:, [0, 1, 3]].max() < -60
+    assert (band_levels(np.zeros(1600, np.float32)) == -100).all()
 
 
 def test_sound_that_starts_late_is_moved_to_its_place(tmp_path):
@@ -179,8 +231,10 @@ def test_cuts_are_found_to_the_frame_and_flashes_are_not_scenes(tmp_path):
     assert [round(a * 24) for a, _ in scenes(watched, 27.0)] == [0, 40, 80]
     assert scenes(watched, 27.0)[-1][1] == pytest.approx(5.0)
     flash = replace(watched, content=np.zeros(120, np.float32))
-    flash.content[[50, 52]] = 90.0
-    assert [round(a * 24) for a, _ in scenes(flash, 27.0)] == [0, 50]
+    flash.content[[50, 52]] = 90.0  # within one colour
+    assert [round(a * 24) for a, _ in scenes(flash, 27.0)] == [0]
+    flash.content[[50, 52]], flash.content[[38, 40]] = 0.0, 90.0  # the colour changes after it
+    assert [round(a * 24) for a, _ in scenes(flash, 27.0)] == [0, 38]
 
 
 def test_a_modest_jump_in_a_still_picture_is_a_cut_and_in_a_lively_one_is_not():
@@ -232,6 +286,34 @@ def test_people_are_followed_and_passers_by_are_left_out():
     assert len(tracks(clip)) == 3
     assert [len(p.looks) for p in clip.people] == [48, 46]
     assert clip.people[0].box[0] < clip.people[1].box[0]
+
+
+def test_a_face_that_is_found_twice_or_lost_for_a_moment_stays_one():
+    seen = [(look, 0.5, 0.5) for look in range(48) if not 20 <= look < 24]
+    twice = seen + [(look, 0.54, 0.53) for look in range(10, 14)]
+    film = film_of(sorted(twice), 48)
+    assert [len(p.looks) for p in tracks(Clip(film, 0, 0.0, 4.0))] == [44]
+    # one that jumps is at first somebody new, beside the one who is going
+    film.watched.faces[film.watched.face_look >= 24, :4] += (0.13, 0, 0.13, 0)
+    assert [len(p.looks) for p in tracks(Clip(film, 0, 0.0, 4.0))] == [24 - 4, 24]
+
+
+def test_two_tracks_are_one_where_one_ends_as_the_other_begins():
+    face = np.tile(np.array([0.4, 0.4, 0.6, 0.6, 1, 0.5, 0, 0.5, 0.5], np.float32), (30, 1))
+    first, second = Person(np.arange(30), face), Person(np.arange(28, 58), face + 0.02)
+    (one,) = joined([second, first], patience=6)
+    assert one.looks.tolist() == list(range(58))
+    aside = Person(np.arange(28, 58), face + 0.5)
+    assert len(joined([first, aside], patience=6)) == 2
+    later = Person(np.arange(40, 70), face)
+    assert len(joined([first, later], patience=6)) == 2
+
+
+def test_a_face_that_is_never_certain_is_nobody():
+    film = film_of([(look, 0.5, 0.5) for look in range(24)], 48)
+    assert len(Clip(film, 0, 0.0, 4.0).people) == 1
+    film.watched.faces[:, 4] = 0.5
+    assert len(Clip(film, 0, 0.0, 4.0).people) == 0
 
 
 def test_a_face_far_away_is_somebody_else():
@@ -295,6 +377,59 @@ def test_lip_readers_are_stored_to_the_last_bit(tmp_path):
     (tmp_path / "lips.json").write_text("{}")
     with pytest.raises(ValueError, match="no lip reader"):
         LipReader.load(tmp_path / "lips.json")
+
+
+def test_a_reader_with_a_hidden_layer_reads_what_a_linear_one_cannot(tmp_path):
+    """Two units that answer to the same band from either side: together, its absolute value."""
+    hidden = np.zeros((2, 181))
+    hidden[0, 80 + 7], hidden[1, 80 + 7] = 1.0, -1.0
+    hidden[:, -1] = -1.0
+    reader = LipReader(np.tile([1.0, 1.0], (FOLDS, 1)), 3, "drawn", hidden)
+    reader.save(tmp_path / "lips.json")
+    loaded = LipReader.load(tmp_path / "lips.json")
+    mel = np.zeros((60, 20))
+    mel[:, 7] = np.tile([2.0, -2.0, 0.0], 20)
+    found = loaded.guess("film", mel)
+    scale = mel.std()  # the clip's mean is zero
+    wanted = np.tanh(mel[:, 7] / scale - 1) + np.tanh(-mel[:, 7] / scale - 1)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(loaded.guess("film", 5 * mel), found, atol=1e-4)
+    (tmp_path / "lips.json").write_text('{"weights": [[1]], "num_clips": 1, "version": "1"}')
+    with pytest.raises(ValueError, match="fit it again"):
+        LipReader.load(tmp_path / "lips.json")
+
+
+def test_the_shipped_reader_of_drawn_mouths_hears_them():
+    pytest.importorskip("espeakng_loader")
+    from openmocha.toon.films import FPS
+    from openmocha.toon.mouths import mouth_track
+    from openmocha.toon.stories import make_story
+    from openmocha.toon.turns import spoken_turns
+
+    reader, rs = LipReader.load(SHIPPED_TOON), []
+    for seed in range(5000, 5004):
+        turns = spoken_turns(make_story(seed, "close-up", "test"), 128, FPS)
+        opening = mouth_track(turns[0].phones, 128, FPS)[:, 0]
+        sound = np.pad(turns[0].speech + 1e-4, 400)
+        guess = reader.guess("film", log_mel(sound, -400, range(128)))
+        rs.append(np.corrcoef(guess, opening)[0, 1])
+    assert min(rs) > 0.6 and np.mean(rs) > 0.75
+
+
+def test_what_is_heard_beside_a_cut_is_not_held_against_the_lips():
+    mel, opening = talking(7, 192)
+    mel[-4:] += 9.0  # somebody else begins
+    faces = [(look, 0.5, 0.5) for look in range(192)]
+    film = film_of(faces, 192)
+    film.watched.look_s[:] = np.arange(192) / 24
+    film.watched.faces[:, 5] = opening
+    longer = replace(film, heard=replace(film.heard, mel=np.concatenate([mel, mel])))
+    weights = np.zeros(180)
+    weights[80 + 7] = 1.0
+    reader = LipReader(np.tile(weights, (FOLDS, 1)), 1, "1")
+    whole = compare(reader.guess("f", mel), opening)
+    clip = Clip(longer, 0, 0.0, 8.0)
+    assert read_lips(reader, "f", clip, clip.people[0]).score > whole.score + 0.2
 
 
 # --- cutting out ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,8 +40,9 @@ def toon_films(tmp_path_factory) -> Path:
     from openmocha.toon import programmes
 
     folder = tmp_path_factory.mktemp("programmes")
+    seeds = (0, 4, 2)
     for number, kinds in enumerate((("talk", "music", "talk"), ("dialogue",), ("frozen", "talk"))):
-        rng, scenes, first = np.random.default_rng(number), [], 0
+        rng, scenes, first = np.random.default_rng(seeds[number]), [], 0
         for kind in kinds:
             scenes.append(programmes.plan_scene(rng, kind, first, "train"))
             first += scenes[-1].truth.num_frames
@@ -160,6 +162,40 @@ def test_a_full_disk_is_the_machines_fault_and_not_remembered(tmp_path, monkeypa
     assert measure(source) is None
 
 
+def test_folders_that_cannot_be_read_are_rows_of_the_manifest(tmp_path, monkeypatch):
+    """Root reads everything, so the system is made to refuse."""
+    films = tmp_path / "films"
+    (films / "secret" / "below").mkdir(parents=True)
+    grey_film(films / "fine.mp4")
+    grey_film(films / "secret" / "never seen.mp4")
+    scandir = os.scandir
+
+    def refused(place="."):
+        if Path(place).name == "secret":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    curated = curate([films], tmp_path / "dataset", Settings())
+    reasons = {Path(row["path"]).name: row["reason"] for row in curated.rows}
+    assert reasons == {"fine.mp4": "noise without speech", "secret": "folder cannot be read"}
+    again = curate([films], tmp_path / "dataset", Settings())
+    assert again.rows == curated.rows
+
+
+def test_files_that_cannot_be_read_are_rows_of_the_manifest(tmp_path, monkeypatch):
+    import av
+
+    grey_film(tmp_path / "locked.mp4")
+
+    def refused(*given, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refused)
+    source = list_sources([tmp_path / "locked.mp4"], tmp_path / "data", Settings())[0]
+    assert measure(source) == "cannot be opened: Permission denied"
+
+
 def test_places_that_are_not_there_are_an_error_before_the_work(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         curate([tmp_path / "nowhere"], tmp_path / "dataset", Settings())
@@ -206,6 +242,72 @@ def test_an_unfit_film_is_remembered_as_such(tmp_path):
 
 
 # --- engines -------------------------------------------------------------------------------------
+
+
+class OneMachine:
+    """Stands in for Ray where it is not installed: keeps what it is asked for, runs it here."""
+
+    def __init__(self) -> None:
+        self.asked = {}
+        self.data = self
+        self.context = SimpleNamespace()
+        self.DataContext = SimpleNamespace(get_current=lambda: self.context)
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **options) -> None:
+        self.asked |= options
+
+    def put(self, value):
+        return value
+
+    def get(self, value):
+        return value
+
+    def ActorPoolStrategy(self, size: int):  # noqa: N802
+        return f"{size} actors"
+
+    def from_items(self, items, override_num_blocks):
+        assert override_num_blocks == len(items)  # a dead worker costs one film
+        self.items = items
+        return self
+
+    def map_batches(self, worker, fn_constructor_args, **options):
+        self.asked |= options
+        self.worker = worker(*fn_constructor_args)
+        return self
+
+    def iter_rows(self):
+        for item in self.items[:-1]:  # the last one's worker dies
+            batch = self.worker({"number": np.array([item["number"]])})
+            yield {name: values[0] for name, values in batch.items()}
+
+
+def test_gpus_and_batches_reach_rays_actors(monkeypatch):
+    from openmocha.curation import engines
+
+    ray = OneMachine()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(engines, "_start", lambda: None)
+    engine = Engine("ray", 3, "head:6379", gpus=0.5)
+    assert list(run(engine, square, [2, 3, 4])) == [(2, 4), (3, 9), (4, None)]
+    assert ray.asked["num_gpus"] == 0.5 and ray.asked["compute"] == "3 actors"
+    assert ray.asked["batch_size"] == 1 and ray.asked["address"] == "head:6379"
+    assert ray.context.max_errored_blocks == -1
+    list(run(Engine("ray", 2), square, [1, 2]))
+    assert ray.asked["num_gpus"] is None  # 0 would be another kind of actor
+
+
+def test_gpus_without_a_cluster_are_refused(tmp_path):
+    from typer.testing import CliRunner
+
+    from openmocha.cli import app
+
+    told = CliRunner().invoke(
+        app, ["curate", str(tmp_path), "-o", str(tmp_path / "data"), "--gpus", "1"]
+    )
+    assert told.exit_code == 2 and "--cluster local" in told.stderr
 
 
 def square(number: int) -> int:

@@ -17,8 +17,10 @@ Array = np.ndarray[Any, Any]
 
 STANDS_OUT = 8.0  # times the four frames beside it
 SHORTEST_SCENE_S = 0.3  # a flash is not a scene
+ALIKE = 10.0  # grey levels of 255 by which two thumbnails of one picture differ at most
 LOST_S = 0.6  # a face that is away for longer comes back as somebody new
 SEEN = 0.4  # of a clip's looks: less is a false alarm or a passer-by
+SURE = 0.3  # the same, each look counting as much as the face in it is certain
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Clip:
     def looks(self) -> Array:
         """Indices of the looks within the clip."""
         look_s = self.film.watched.look_s
-        return np.flatnonzero((look_s >= self.start_s - 1e-6) & (look_s < self.end_s - 1e-6))
+        # a manifest's times are rounded to tenths of milliseconds
+        return np.flatnonzero((look_s >= self.start_s - 1e-3) & (look_s < self.end_s - 1e-3))
 
     @cached_property
     def windows(self) -> slice:
@@ -81,7 +84,12 @@ class Clip:
     @cached_property
     def people(self) -> list[Person]:
         """Everybody seen for a good part of the clip, from left to right."""
-        people = [p for p in tracks(self) if len(p.looks) >= SEEN * max(len(self.looks), 1)]
+        num_looks = max(len(self.looks), 1)
+        people = [
+            p
+            for p in tracks(self)
+            if len(p.looks) >= SEEN * num_looks and p.faces[:, 4].sum() >= SURE * num_looks
+        ]
         return sorted(people, key=lambda p: float(p.box[0] + p.box[2]))
 
     @cached_property
@@ -102,11 +110,26 @@ def scenes(watched: Watched, threshold: float) -> list[tuple[float, float]]:
     around = np.pad(content, 2, mode="edge")
     beside = (around[:-4] + around[1:-3] + around[3:-1] + around[4:]) / 4
     cuts = (content >= threshold) | ((content >= threshold / 2) & (content >= STANDS_OUT * beside))
+    jumps_s = watched.frame_s[content >= threshold / 2]
     edges = [0.0]
     for at in watched.frame_s[cuts]:
-        if at - edges[-1] >= SHORTEST_SCENE_S:
+        if at - edges[-1] >= SHORTEST_SCENE_S and not undone(watched, float(at), jumps_s):
             edges.append(float(at))
     return list(zip(edges, [*edges[1:], float(watched.end_s)], strict=True))
+
+
+def undone(watched: Watched, at_s: float, jumps_s: Array) -> bool:
+    """Whether a second jump next to this one brings the picture back: a flash, a turned head."""
+    near = jumps_s[(jumps_s != at_s) & (abs(jumps_s - at_s) < SHORTEST_SCENE_S)]
+    if not len(near):
+        return False
+    first_s, last_s = min(at_s, near.min()), max(at_s, near.max())
+    before = np.flatnonzero(watched.thumbnail_s < first_s)
+    after = np.flatnonzero(watched.thumbnail_s >= last_s)
+    if not len(before) or not len(after):
+        return False
+    shown = watched.thumbnails[[before[-1], after[0]]].astype(np.float32)
+    return float(abs(shown[0] - shown[1]).mean()) < ALIKE
 
 
 def clips(film: Film, thresholds: Thresholds) -> list[Clip]:
@@ -144,7 +167,7 @@ def tracks(clip: Clip) -> list[Person]:
     patience = max(1, round(LOST_S / typical_gap_s(watched.look_s)))
     for look in clip.looks:
         free = list(going)
-        for face in watched.faces[watched.face_look == look]:
+        for face in without_doubles(watched.faces[watched.face_look == look]):
             near = [t for t in free if look - t[0][-1] <= patience and close(t[1][-1], face)]
             if near:
                 chosen = min(near, key=lambda t: distance(t[1][-1], face))
@@ -153,7 +176,46 @@ def tracks(clip: Clip) -> list[Person]:
                 chosen[1].append(face)
             else:
                 going.append(([int(look)], [face]))
-    return [Person(np.array(looks), np.stack(faces)) for looks, faces in going]
+    found = [Person(np.array(looks), np.stack(faces)) for looks, faces in going]
+    return joined(found, patience)
+
+
+def joined(found: list[Person], patience: int) -> list[Person]:
+    """People whose tracks are one: where one ends, another begins or has just begun, about there
+    (a face read badly for a moment is taken for two)."""
+    whole: list[Person] = []
+    for person in sorted(found, key=lambda p: int(p.looks[0])):
+        first = int(person.looks[0])
+        before = [
+            p
+            for p in whole
+            if abs(first - int(p.looks[-1])) <= patience and close(p.box, person.box)
+        ]
+        if not before:
+            whole.append(person)
+            continue
+        nearest = min(before, key=lambda p: distance(p.box, person.box))
+        new = person.looks > nearest.looks[-1]
+        whole[[p is nearest for p in whole].index(True)] = Person(
+            np.concatenate([nearest.looks, person.looks[new]]),
+            np.concatenate([nearest.faces, person.faces[new]]),
+        )
+    return whole
+
+
+def without_doubles(faces: Array) -> list[Array]:
+    """The faces of one look (k, 9), the most certain first; one found twice is kept once."""
+    kept: list[Array] = []
+    for face in faces[np.argsort(-faces[:, 4], kind="stable")]:
+        if not any(middle_in(face, other) or middle_in(other, face) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def middle_in(face: Array, other: Array) -> bool:
+    """Whether the middle of a face's box lies in another's."""
+    x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
+    return bool(other[0] <= x <= other[2] and other[1] <= y <= other[3])
 
 
 def typical_gap_s(times_s: Array) -> float:

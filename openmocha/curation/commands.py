@@ -44,6 +44,9 @@ def videos(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; all cores if not given.")
     ] = None,
+    gpus: Annotated[
+        float, typer.Option(min=0.0, help="Of each worker of a cluster, or a share of one.")
+    ] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Curate videos into a dataset; goes on where it was stopped."""
@@ -59,7 +62,9 @@ def videos(
         num = workers or os.cpu_count() or 1
         engine = Engine("one" if num == 1 else "cores", num)
         if cluster is not None:
-            engine = Engine("ray", num, None if cluster == "local" else cluster)
+            engine = Engine("ray", num, None if cluster == "local" else cluster, gpus)
+        elif gpus:
+            raise ValueError("--gpus is for workers of a cluster; add --cluster local for one here")
         found = run(places, output, settings, engine, lambda words: typer.echo(words, err=True))
         page = write_report(output)
         hours = sum(row["duration_s"] for row in found.kept) / 3600

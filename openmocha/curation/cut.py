@@ -63,8 +63,10 @@ def frame_times(start_s: float, end_s: float) -> Array:
     return np.asarray(start_s + (np.arange(num_frames) + 0.5) / FPS)
 
 
-def clip_speech(path: Path, start_s: float, num_samples: int) -> Array:
-    """float32 (num_samples,) at 16 kHz from a moment of the film on, silence past its end.
+def clip_speech(
+    path: Path, start_s: float, num_samples: int, rate_hz: int = SPEECH_RATE_HZ
+) -> Array:
+    """float32 (num_samples,) of mono sound from a moment of the film on, silence past its end.
 
     Raises Unfit where the sound cannot be decoded.
     """
@@ -79,7 +81,7 @@ def clip_speech(path: Path, start_s: float, num_samples: int) -> Array:
             # a second early: codecs need to warm up, and packets begin where they like
             container.seek(int(max(0.0, wanted_s - 1.0) / stream.time_base), stream=stream)
             pieces, first_s, rate = [], None, 0
-            end_s = wanted_s + num_samples / SPEECH_RATE_HZ + 0.1
+            end_s = wanted_s + num_samples / rate_hz + 0.1
             for frame in container.decode(stream):
                 if frame.time is None or frame.time > end_s:
                     break
@@ -91,8 +93,8 @@ def clip_speech(path: Path, start_s: float, num_samples: int) -> Array:
     sound = np.zeros(num_samples, np.float32)
     if first_s is None:
         return sound
-    found = soxr.resample(np.concatenate(pieces), rate, SPEECH_RATE_HZ).astype(np.float32)
-    offset = round((wanted_s - first_s) * SPEECH_RATE_HZ)
+    found = soxr.resample(np.concatenate(pieces), rate, rate_hz).astype(np.float32)
+    offset = round((wanted_s - first_s) * rate_hz)
     kept = found[max(0, offset) : max(0, offset + num_samples)]
     start = max(0, -offset)
     sound[start : start + len(kept)] = kept[: num_samples - start]

@@ -14,14 +14,13 @@ import numpy as np
 
 from openmocha.curation.clips import Clip, Person
 from openmocha.curation.lips import LipReader, LipScore, opening_track, read_lips
-from openmocha.curation.listen import MEL_RATE_HZ, WINDOW_S
+from openmocha.curation.listen import MEL_RATE_HZ
 from openmocha.curation.settings import Thresholds
+from openmocha.curation.spoken import speech_spans
 
 Columns = dict[str, Any]
 Array = np.ndarray[Any, Any]
 
-SHORTEST_SPEECH_S, LONGEST_GAP_S = 0.09, 0.3  # of the spans of speech
-LOUD_DB, SLACK = 30.0, 2
 CAMERA_MOVES = 0.012  # widths per second
 FACING = 0.2  # yaw beyond which a face looks to a side
 COLOURS = {
@@ -168,38 +167,6 @@ STEPS: tuple[Callable[[Clip, Context], Columns], ...] = (
 
 
 # --- what the steps are made of ------------------------------------------------------------------
-
-
-def speech_spans(clip: Clip, threshold: float) -> list[tuple[float, float]]:
-    """Spans of speech in seconds of the film, cut at the clip's ends, pauses shorter than 0.3 s
-    closed, crumbs shorter than 0.1 s left out."""
-    heard = clip.film.heard
-    talking = spoken(heard.speech[clip.windows], heard.level_db[clip.windows], threshold)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], talking.astype(int), [0]])))
-    spans: list[tuple[float, float]] = []
-    for first, last in ((edges.reshape(-1, 2) + clip.windows.start) * WINDOW_S).tolist():
-        if last - first < SHORTEST_SPEECH_S:
-            continue
-        if spans and first - spans[-1][1] < LONGEST_GAP_S:
-            spans[-1] = (spans[-1][0], last)
-        else:
-            spans.append((first, last))
-    return [(round(max(a, clip.start_s), 4), round(min(b, clip.end_s), 4)) for a, b in spans]
-
-
-def spoken(speech: Array, levels: Array, threshold: float) -> Array:
-    """Which windows (w,) are speech: silero's probability has reached the threshold and not fallen
-    0.15 below since, give or take two windows, and the level is within 30 dB of the loudest speech
-    (silero goes on for a while after a voice stops, also over a cut)."""
-    talking = np.zeros(len(speech), bool)
-    going = False
-    for window, probability in enumerate(speech):
-        going = talking[window] = probability >= (threshold - 0.15 if going else threshold)
-    if not talking.any():
-        return talking
-    loud = levels > np.percentile(levels[talking], 90) - LOUD_DB
-    near = np.convolve(talking, np.ones(2 * SLACK + 1), mode="full")[SLACK : SLACK + len(talking)]
-    return np.asarray((near > 0) & loud)
 
 
 def seen_looks(clip: Clip) -> Array:

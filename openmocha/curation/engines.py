@@ -149,7 +149,7 @@ def _on_ray(
         fn_constructor_args=(function, ray.put(list(items))),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=engine.workers),
-        num_gpus=engine.gpus or None,
+        num_gpus=engine.gpus or None,  # of each actor; a share where several use one
     )
     missing = set(range(len(items)))
     for row in dataset.iter_rows():

@@ -14,6 +14,7 @@ Columns = dict[str, Any]
 Reason = str | None
 
 HARDLY_ANY = 0.13  # of a clip's time: what a detector of speech finds in music or noise
+HARDLY_ANY_LOUD = 0.2  # the same, where nothing stands out of the music or the noise
 
 
 def reason_to_drop(columns: Columns, thresholds: Thresholds) -> Reason:
@@ -30,13 +31,16 @@ def length(c: Columns, t: Thresholds) -> Reason:
 
 
 def speech(c: Columns, t: Thresholds) -> Reason:
-    """Without enough speech: silence, music, or noise; or it cannot be made out in them."""
+    """Without enough speech: silence, music, or noise; or it cannot be made out in them, though
+    lips follow it."""
     if c["speech_share"] >= t.speech_share:
         return None
     if c["level_db"] < t.silence_db:
         return "silence"
-    if c["speech_share"] > HARDLY_ANY:
-        return background(c, t) or "little speech"
+    loud = background(c, t)
+    spoken = c["lip_score"] is not None and c["lip_score"] >= t.lip_score
+    if spoken or c["speech_share"] > (HARDLY_ANY_LOUD if loud else HARDLY_ANY):
+        return loud or "little speech"
     return "music without speech" if c["flatness"] < t.tonal else "noise without speech"
 
 
@@ -69,6 +73,15 @@ def lips(c: Columns, t: Thresholds) -> Reason:
         return None
     elsewhere = abs(c["lip_lag"]) > t.largest_lag and c["lip_shifted"] >= t.lip_shifted
     return "sound shifted" if elsewhere else "lips do not match"
+
+
+def syncnet(c: Columns, t: Thresholds) -> Reason:
+    """LatentSync's rule, where SyncNet was asked (sync.py) and found a face."""
+    if c["sync_c"] is None:
+        return None
+    if c["sync_c"] < t.sync_c:
+        return "SyncNet: lips do not match"
+    return "SyncNet: sound shifted" if abs(c["sync_offset"]) > t.sync_offset else None
 
 
 FILTERS: tuple[Callable[[Columns, Thresholds], Reason], ...] = (

@@ -12,15 +12,19 @@ import numpy as np
 from openmocha.curation.clips import Clip, clips
 from openmocha.curation.describe import Context, measure_clip, palette
 from openmocha.curation.filters import reason_to_drop
-from openmocha.curation.lips import LipReader, heard_in, opening_track
-from openmocha.curation.listen import MEL_RATE_HZ
+from openmocha.curation.lips import LipReader, heard_in, mel_context, opening_track
+from openmocha.curation.listen import HOP_S, MEL_RATE_HZ
 from openmocha.curation.measure import Source, measure, read_film, read_probe
 from openmocha.curation.settings import Thresholds
+from openmocha.curation.spoken import hops, voiced
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
 
 TWO_CLIP = "two-clip"
+SPOKEN_OVER = 0.2  # worth as much as this share of the background's colours
+DIFFERENT_DB = 100.0  # between the backgrounds of two clips, as bad as no colour in common
+BESIDE_S = 0.1  # of a cut
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,21 @@ def id_of(film_id: str, start_s: float, end_s: float) -> str:
 def conversations(rows: list[Row], found: list[Clip], thresholds: Thresholds) -> list[Row]:
     """Rows of two-clip conversations: two kept clips side by side, one person in each, not the same
     one, in one place. Both become parts of the new clip (column part_of)."""
-    added: list[Row] = []
+    pairs: list[tuple[float, Row, Row]] = []
     for first, second, a, b in zip(rows, rows[1:], found, found[1:], strict=False):
         total_s = second["end_s"] - first["start_s"]
-        if "part_of" in first or not answers(first, second) or total_s > thresholds.longest_s:
+        if not answers(first, second) or total_s > thresholds.longest_s or not other_person(a, b):
             continue
-        if same_place(a, b) < thresholds.same_place or not other_person(a, b):
-            continue
-        both = conversation(first, second)
-        first["part_of"] = second["part_of"] = both["clip_id"]
-        added.append(both)
-    return added
+        pairs.append((same_scene(a, b), first, second))
+    added: list[Row] = []
+    for agreement, first, second in sorted(pairs, key=lambda p: (-p[0], p[1]["start_s"])):
+        if agreement < thresholds.same_place:
+            break
+        if "part_of" not in first and "part_of" not in second:
+            both = conversation(first, second)
+            first["part_of"] = second["part_of"] = both["clip_id"]
+            added.append(both)
+    return sorted(added, key=lambda row: float(row["start_s"]))
 
 
 def answers(first: Row, second: Row) -> bool:
@@ -100,6 +108,26 @@ def conversation(first: Row, second: Row) -> Row:
         "speech_s": first["speech_s"] + second["speech_s"],
         "parts": [first["clip_id"], second["clip_id"]],
     }
+
+
+def same_scene(a: Clip, b: Clip) -> float:
+    """How surely two clips side by side are one scene: what agrees of the colours behind the
+    people, more where somebody speaks on over the cut, less where what is heard behind differs."""
+    quiet = [
+        np.percentile(clip.film.heard.bands[hops(clip)].astype(np.float32), 10, axis=0)
+        for clip in (a, b)
+        if len(clip.film.heard.bands[hops(clip)])
+    ]
+    differs_db = float(np.abs(quiet[0] - quiet[1]).mean()) if len(quiet) == 2 else 0.0
+    return same_place(a, b) + SPOKEN_OVER * spoken_over(a, b) - differs_db / DIFFERENT_DB
+
+
+def spoken_over(a: Clip, b: Clip) -> bool:
+    """Whether sound stands out of the silence on both sides of the cut: a shot and its reverse
+    shot are cut into a turn more often than scenes that have nothing to do with each other."""
+    beside = round(BESIDE_S / HOP_S)
+    before, after = voiced(a)[-beside:], voiced(b)[:beside]
+    return bool(len(before) and len(after) and min(before.mean(), after.mean()) > 0.5)
 
 
 def same_place(a: Clip, b: Clip) -> float:
@@ -157,5 +185,6 @@ def lip_samples(source: Source) -> list[tuple[str, Array, Array]]:
         heard_s = len(clip.mel_frames) / MEL_RATE_HZ
         alone = columns["num_people"] == 1 and heard_s >= thresholds.judged_s
         if alone and reason_to_drop(columns, thresholds) is None:
-            samples.append((source.film_id, heard_in(clip), opening_track(clip, clip.people[0])))
+            opening = opening_track(clip, clip.people[0])
+            samples.append((source.film_id, mel_context(heard_in(clip)), opening))
     return samples

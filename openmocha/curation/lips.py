@@ -1,10 +1,14 @@
-"""Do the lips follow the sound? A linear reader of mel bands guesses how far a mouth is open, and
-the guess is compared with the mouth, as heard and at other delays.
+"""Do the lips follow the sound? A reader of mel bands guesses how far a mouth is open, and the
+guess is compared with the mouth, as heard and at other delays.
 
-It needs no weights from outside: it is fitted on a sample of the very corpus (chosen by hash, so
-that every run chooses alike), drawn towards a reader fitted on the toon film set. A corpus with
-swapped sound in it still fits: what is wrong does not agree with itself. A clip is always read by
-a fold that was fitted without its film. The fit is written once, with a version, and kept.
+For photographs the reader is linear. It needs no weights from outside: it is fitted on a sample of
+the very corpus (chosen by hash, so that every run chooses alike), drawn towards a reader fitted on
+the toon film set. A corpus with swapped sound in it still fits: what is wrong does not agree with
+itself. A clip is always read by a fold that was fitted without its film. The fit is written once,
+with a version, and kept.
+
+For drawn films the package carries a reader with one layer of hidden units, trained on the toon
+film set (openmocha/training/lip_reader.py); it is not fitted any further.
 """
 
 import hashlib
@@ -26,36 +30,64 @@ CONTEXT = 4  # mel frames to either side of the one that is read
 FOLDS = 5
 SAMPLE = 400  # clips that a fit uses at most
 PULL = 20_000.0  # towards the reader that the package carries, in units of the mel features' square
+BESIDE_CUT = 5  # frames
 NEAR, FAR = 2, 4  # frames: in time, and out of time
 LARGEST_SHIFT = 26  # frames: as far as is compared, a bit over a second
 SHIPPED = Path(__file__).with_name("lip_reader.json")
+SHIPPED_TOON = Path(__file__).with_name("toon_lip_reader.json")
 
 
 @dataclass(frozen=True)
 class LipReader:
-    """weights (FOLDS, 9 * 20): mel bands in context -> opening of the mouth, one row per fold."""
+    """weights (FOLDS, 9 * 20): mel bands in context -> opening of the mouth, one row per fold.
+
+    With a hidden layer (units, 9 * 20 + 1), bias last, weights are (FOLDS, units): what is read
+    are the units' tanh of the mel bands, which are divided by the clip's deviation first.
+    """
 
     weights: Array
     num_clips: int  # that it was fitted on
     version: str
+    hidden: Array | None = None
+
+    def guess(self, film_id: str, mel: Array) -> Array:
+        """(v,) how far the mouth that says mel frames (v, 20) is open, in no unit."""
+        features = mel_context(mel)
+        if self.hidden is not None:
+            # the middle frame of the context is the clip without its mean
+            middle = features[:, CONTEXT * MEL_BANDS : (CONTEXT + 1) * MEL_BANDS]
+            scaled = features / (middle.std() + 1e-6)
+            features = np.tanh(scaled @ self.hidden[:, :-1].T + self.hidden[:, -1])
+        return np.asarray(features @ self.weights[fold_of(film_id)])
 
     @classmethod
     def load(cls, path: Path) -> "LipReader":
         """Raises ValueError for a file that holds no reader."""
         try:
             content = json.loads(path.read_text())
+            hidden = np.array(content["hidden"]) if "hidden" in content else None
             weights = np.array(content["weights"])
-            found = cls(weights, content["num_clips"], content["version"])
+            found = cls(weights, content["num_clips"], content["version"], hidden)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{path} holds no lip reader ({error}); give lips.json") from error
-        if weights.shape != (FOLDS, (2 * CONTEXT + 1) * MEL_BANDS):
+        width = (2 * CONTEXT + 1) * MEL_BANDS
+        units = width if hidden is None else len(hidden)
+        if weights.shape != (FOLDS, units) or (
+            hidden is not None and hidden.shape[1:] != (width + 1,)
+        ):
             raise ValueError(f"{path}: weights have shape {weights.shape}; fit it again")
         return found
 
     def save(self, path: Path) -> None:
-        weights = [[round(float(w), 7) for w in row] for row in self.weights]
-        content = {"version": self.version, "num_clips": self.num_clips, "weights": weights}
+        content: dict[str, Any] = {"version": self.version, "num_clips": self.num_clips}
+        content["weights"] = rounded(self.weights)
+        if self.hidden is not None:
+            content["hidden"] = rounded(self.hidden)
         write_text(path, json.dumps(content) + "\n")
+
+
+def rounded(rows: Array) -> list[list[float]]:
+    return [[round(float(value), 7) for value in row] for row in rows]
 
 
 class LipScore(NamedTuple):
@@ -91,9 +123,8 @@ def mel_context(mel: Array) -> Array:
 
 
 def heard_in(clip: Clip) -> Array:
-    """(v, 180) the features of a clip's sound."""
-    frames = clip.mel_frames
-    return mel_context(clip.film.heard.mel[frames.start : frames.stop])
+    """(v, 20) the mel frames of a clip's sound."""
+    return clip.film.heard.mel[clip.mel_frames.start : clip.mel_frames.stop]
 
 
 def fit(
@@ -149,6 +180,10 @@ def correlations(guess: Array, opening: Array, largest: int) -> Array:
 
 
 def read_lips(reader: LipReader, film_id: str, clip: Clip, person: Person) -> LipScore:
-    """How well a person's mouth follows the clip's sound."""
-    guess = heard_in(clip) @ reader.weights[fold_of(film_id)]
-    return compare(guess, opening_track(clip, person))
+    """How well a person's mouth follows the clip's sound, what is next to a cut left out: a voice
+    is often heard a moment before it is seen, or after."""
+    first = BESIDE_CUT if clip.start_s > 0 else 0
+    last = BESIDE_CUT if clip.end_s < float(clip.film.watched.end_s) else 0
+    inner = slice(first, len(clip.mel_frames) - last)
+    guess = reader.guess(film_id, heard_in(clip))
+    return compare(guess[inner], opening_track(clip, person)[inner])

@@ -23,21 +23,26 @@ CHUNK = 100 * WINDOW
 MEL_RATE_HZ = 24  # mel frames per second: one per video frame
 MEL_BANDS, MEL_FFT = 20, 800
 MEL_LOW_HZ, MEL_HIGH_HZ = 80.0, 7600.0
+HOP = 160  # samples, 10 ms: how finely the edges of speech are placed
+HOP_S = HOP / SPEECH_RATE_HZ
+BAND_EDGES_HZ = (100, 1000, 2500, 5000, 8000)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A film as heard, from its first video frame on; w windows of 32 ms, v mel frames.
+    """A film as heard, from its first video frame on; w windows of 32 ms, v mel frames, t hops.
 
     speech (w,): silero's probability of speech.  level_db (w,): RMS in dBFS.  flatness (w,):
     spectral flatness within narrow bands: near 0 for tones, about 0.6 for noise of any colour.
     mel (v, 20): log-mel energies (natural logarithm) at 24 Hz, frame i around (i + 0.5) / 24 s.
+    bands (t, 4) int8: level in dBFS of each 10 ms in four bands (BAND_EDGES_HZ).
     """
 
     speech: Array
     level_db: Array
     flatness: Array
     mel: Array
+    bands: Array
 
 
 def listen(path: Path) -> Heard:
@@ -46,7 +51,7 @@ def listen(path: Path) -> Heard:
 
     detector = SileroVAD(SPEECH_RATE_HZ)
     speech: list[float] = []
-    levels, flat, mels = [], [], []
+    levels, flat, mels, bands = [], [], [], []
     tail = np.zeros(MEL_FFT // 2, np.float32)  # samples that the next mel frames still need
     tail_start, num_mels = -len(tail), 0
     for chunk in chunks(path):
@@ -54,6 +59,7 @@ def listen(path: Path) -> Heard:
         speech += [detector.process(window.tobytes()) for window in windows]
         levels.append(level_db(windows))
         flat.append(flatness(windows))
+        bands.append(band_levels(chunk))
         tail = np.concatenate([tail, chunk])
         ready = num_mel_frames(tail_start + len(tail) - MEL_FFT // 2)
         mels.append(log_mel(tail, tail_start, range(num_mels, ready)))
@@ -64,7 +70,7 @@ def listen(path: Path) -> Heard:
         raise Unfit("no sound")
     return Heard(
         np.array(speech, np.float32), np.concatenate(levels), np.concatenate(flat),
-        np.concatenate(mels),
+        np.concatenate(mels), np.concatenate(bands),
     )  # fmt: skip
 
 
@@ -111,6 +117,17 @@ def flatness(windows: Array) -> Array:
     flat = np.exp(np.log(bands).mean(axis=2)) / mean
     weight = np.sqrt(mean)
     return np.asarray((flat * weight).sum(axis=1) / weight.sum(axis=1), np.float32)
+
+
+def band_levels(chunk: Array) -> Array:
+    """int8 (t, 4) of a chunk (samples,): the level of each 10 ms in each band, -100 at the least.
+    What is left of a hop at the end of the film is left out."""
+    hops = chunk[: len(chunk) // HOP * HOP].reshape(-1, HOP)
+    power = np.abs(np.fft.rfft(hops * np.hanning(HOP), axis=1)) ** 2
+    power /= HOP * np.square(np.hanning(HOP)).sum() / 2
+    bins = np.array(BAND_EDGES_HZ) * HOP // SPEECH_RATE_HZ
+    sums = [power[:, a:b].sum(axis=1) for a, b in zip(bins, bins[1:], strict=False)]
+    return np.asarray(np.round(10 * np.log10(np.stack(sums, axis=1) + 1e-10)), np.int8)
 
 
 def mel_centre(number: int) -> int:

@@ -11,14 +11,24 @@ Row = dict[str, Any]
 _TEXT = (
     "path", "film_id", "clip_id", "reason", "part_of", "duplicate_of", "caption", "caption_by",
     "shot", "camera", "background_colour", "picture_hash", "sound_hash", "codec", "licence",
-    "shard", "clip_file", "prominence",
+    "shard", "clip_file", "speech_file", "prominence",
 )  # fmt: skip
 _NUMBER = (
     "start_s", "end_s", "duration_s", "cut_s", "fps", "speech_share", "level_db",
     "dynamic_range_db", "flatness", "most_faces", "face_share", "face_height", "difference", "flow",
-    "camera_flow", "brightness", "lip_in_time", "lip_score", "lip_shifted",
+    "camera_flow", "brightness", "lip_in_time", "lip_score", "lip_shifted", "sync_c",
+    "removed_pauses_db", "removed_speech_db",
 )  # fmt: skip
-_WHOLE = ("scene", "width", "height", "num_people", "speaker", "lip_lag", "shard_index")
+_WHOLE = (
+    "scene",
+    "width",
+    "height",
+    "num_people",
+    "speaker",
+    "lip_lag",
+    "shard_index",
+    "sync_offset",
+)
 _LISTS = {"speech_s": 2, "face_boxes": 2, "mouth_motion": 1}  # of numbers, how deep
 _WORDS = ("facing", "clothes_colours", "parts")
 

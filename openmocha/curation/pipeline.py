@@ -1,6 +1,7 @@
 """Raw videos in, a dataset out: the paper's data pipeline (appendix, four stages) as one recipe.
 
 videos -> measured once -> lip reader -> clips with reasons -> duplicates -> captions -> shards
+                                                          (SyncNet, Demucs: where their weights are)
 
 dataset/
   manifest.parquet   a row per clip and per unfit file: source, span, measurements, reason
@@ -23,12 +24,14 @@ from openmocha.curation.captions import caption_rows
 from openmocha.curation.duplicates import drop_duplicates
 from openmocha.curation.engines import Engine, run
 from openmocha.curation.judge import Judged, Row, file_columns, judge, lip_samples
-from openmocha.curation.lips import SAMPLE, SHIPPED, LipReader, fit
+from openmocha.curation.lips import SAMPLE, SHIPPED, SHIPPED_TOON, LipReader, fit
 from openmocha.curation.manifest import write_manifest
 from openmocha.curation.measure import Source, measure
 from openmocha.curation.probe import content_id, find_videos
+from openmocha.curation.separate import separate_rows
 from openmocha.curation.settings import Settings
 from openmocha.curation.shards import write_clip_files, write_shards
+from openmocha.curation.sync import sync_rows
 from openmocha.whole_file import remove_parts, write_text
 
 SAMPLED_FILMS = 400  # of which the lip reader's clips are taken
@@ -76,6 +79,8 @@ def curate(
         reader = lip_reader(folder, settings, sources, engine)
         rows = judge_all(sources, crashed, reader, engine)
         rows = drop_duplicates(rows, settings.thresholds.same_picture)
+        rows = sync_rows(rows, folder / "work" / "sync", settings, engine, say)
+        rows = separate_rows(rows, folder / "work" / "speech", settings, engine, say)
         rows = caption_rows(rows, folder / "work" / "captions", settings, say)
         rows = write_clip_files(rows, folder / "clips", engine) if settings.clip_files else rows
         rows = write_shards(rows, folder / "shards", settings.shards, engine, say)
@@ -133,13 +138,14 @@ def _measure(source: Source) -> str:
 def lip_reader(
     folder: Path, settings: Settings, sources: list[Source], engine: Engine
 ) -> LipReader:
-    """The dataset's reader: the one it has, the one named in the settings, or one fitted now on
+    """The dataset's reader: the one named in the settings, the one it has, or one fitted now on
     the films whose ids come first, whatever their order or number of workers."""
     path = folder / "lips.json"
-    if path.exists():
-        return LipReader.load(path)
     if settings.lips:
-        reader = LipReader.load(Path(settings.lips))
+        given = SHIPPED_TOON if settings.lips == "toon" else Path(settings.lips)
+        reader = LipReader.load(given)
+    elif path.exists():
+        return LipReader.load(path)
     else:
         chosen = sorted({s.film_id: s for s in sources}.values(), key=lambda s: s.film_id)
         results = dict(run(engine, lip_samples, chosen[:SAMPLED_FILMS]))

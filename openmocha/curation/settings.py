@@ -36,6 +36,8 @@ class Thresholds:
     lip_score: float = 0.3  # lips.LipScore
     lip_shifted: float = 0.6  # by which a shift of the sound is told from other words
     largest_lag: int = 2  # video frames
+    sync_c: float = 3.0  # SyncNet's confidence, where it is asked
+    sync_offset: int = 6  # frames at 25 a second, either way
     close_up: float = 0.33  # face heights above which a shot is called so
     medium_close_up: float = 0.2
     medium: float = 0.09
@@ -65,7 +67,11 @@ class Settings:
     shards: Shards = field(default_factory=Shards)
     captions: Endpoint | None = None
     prominence: bool = False  # also ask the endpoint whether a character is the main focus
-    lips: str | None = None  # a fitted lip scorer of another dataset
+    lips: str | None = None  # lips.json of another dataset, or "toon": that of drawn mouths
+    syncnet: str | None = (
+        None  # folder or hub repository of its weights: kept clips are asked about
+    )
+    separator: str | None = None  # Demucs' weights: music and noise are taken from behind speech
     clip_files: bool = False  # also write each kept clip as mp4
 
 
@@ -78,8 +84,8 @@ def toon_thresholds() -> Thresholds:
         medium_close_up=0.38,
         medium=0.2,
         frozen=0.05,
-        lip_score=0.53,
-        lip_shifted=0.72,
+        lip_score=0.75,
+        lip_shifted=0.87,
     )
 
 
@@ -88,7 +94,7 @@ def settings_for(faces: str) -> Settings:
     if faces == "photo":
         return Settings()
     if faces == "toon":
-        return Settings(faces="toon", looks_per_s=24.0, thresholds=toon_thresholds())
+        return Settings(faces="toon", looks_per_s=24.0, thresholds=toon_thresholds(), lips="toon")
     raise ValueError(f"faces are {faces!r}; expected photo (real people) or toon (drawn ones)")
 
 

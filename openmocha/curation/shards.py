@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from openmocha.curation.cut import clip_frames, clip_speech, crop_around, frame_times
+from openmocha.curation.cut import clip_frames, crop_around, frame_times
 from openmocha.curation.engines import Engine, run
 from openmocha.curation.judge import TWO_CLIP
 from openmocha.curation.probe import Unfit
+from openmocha.curation.separate import speech_of
 from openmocha.curation.settings import Shards
 from openmocha.media import FPS, SPEECH_RATE_HZ, write_film
 from openmocha.whole_file import remove_parts, write_text
@@ -98,6 +99,7 @@ def plan_shards(
 def clip_key(row: Row, settings: Shards, checksums: dict[str, str]) -> str:
     """A hash of all that a clip's record depends on, the clip's id first."""
     given = [row["caption"], row["face_boxes"], asdict(settings), checksums]
+    given += [row["speech_file"]] if row.get("speech_file") else []
     return str(row["clip_id"]) + hashlib.sha256(json.dumps(given).encode()).hexdigest()[:8]
 
 
@@ -134,7 +136,7 @@ def write_one(job: ShardJob) -> dict[str, int | str]:
     def clips() -> Iterator[Any]:
         for row in job.rows:
             try:
-                clip = training_clip(row, job.settings)
+                clip = training_clip(row, job.settings, job.path.parents[1])
             except Unfit as unfit:
                 placed[row["clip_id"]] = str(unfit)
                 continue
@@ -159,8 +161,8 @@ def _encoders(model: str) -> Any:
     return load_encoders(model)
 
 
-def training_clip(row: Row, settings: Shards) -> Any:
-    """One clip as the trainer wants it. Raises Unfit where it cannot be cut out."""
+def training_clip(row: Row, settings: Shards, dataset: Path) -> Any:
+    """One clip of a dataset as the trainer wants it. Raises Unfit where it cannot be cut out."""
     import cv2
 
     from openmocha.models.store import model_folder
@@ -180,7 +182,7 @@ def training_clip(row: Row, settings: Shards) -> Any:
     pixels = np.stack(
         [cv2.resize(f[rows, columns], size, interpolation=cv2.INTER_AREA) for f in frames]
     )
-    speech = clip_speech(path, row["start_s"], round(len(times_s) / FPS * SPEECH_RATE_HZ))
+    speech = speech_of(row, round(len(times_s) / FPS * SPEECH_RATE_HZ), dataset)
     folder = model_folder(settings.model)
     length = min(num_latents, settings.latent_frames)
     starts = list(range(0, num_latents - length + 1, length))
@@ -232,16 +234,21 @@ class FileJob:
 
 
 def write_clip_files(rows: list[Row], folder: Path, engine: Engine) -> list[Row]:
-    """Write each kept clip as `folder`/ID.mp4, encoded once; rows get the column clip_file."""
+    """Write each kept clip as an mp4 in `folder`, encoded once; rows get the column clip_file."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
     kept = [row for row in rows if row["reason"] is None and not row.get("part_of")]
-    jobs = [FileJob(row, folder / f"{row['clip_id']}.mp4") for row in kept]
+    jobs = [FileJob(row, folder / f"{file_name(row)}.mp4") for row in kept]
     by_id = {row["clip_id"]: row for row in kept}
     for job, reason in run(engine, _write_file, jobs):
         row = by_id[job.row["clip_id"]]
         row |= {"clip_file": str(job.output.name)} if reason == "" else {"reason": reason}
     return rows
+
+
+def file_name(row: Row) -> str:
+    """The clip's id, and by which separation its voice was made, if by one."""
+    return Path(row.get("speech_file") or row["clip_id"]).stem
 
 
 def _write_file(job: FileJob) -> str:
@@ -252,9 +259,8 @@ def _write_file(job: FileJob) -> str:
     times_s = frame_times(row["start_s"], row["end_s"])
     try:
         frames = np.stack(clip_frames(Path(row["path"]), row["start_s"], times_s))
-        speech = clip_speech(
-            Path(row["path"]), row["start_s"], round(len(frames) / FPS * SPEECH_RATE_HZ)
-        )
+        num_samples = round(len(frames) / FPS * SPEECH_RATE_HZ)
+        speech = speech_of(row, num_samples, job.output.parents[1])
         height, width = (side // 2 * 2 for side in frames.shape[1:3])
         metadata = {"prompt": row["caption"], "source": row["path"], "start_s": row["start_s"]}
         write_film(job.output, frames[:, :height, :width], speech, metadata=metadata)

@@ -18,9 +18,7 @@ from openmocha.curation.filters import reason_to_drop
 from openmocha.curation.lips import (
     LipReader,
     compare,
-    fold_of,
     heard_in,
-    mel_context,
     opening_track,
 )
 from openmocha.curation.listen import MEL_RATE_HZ
@@ -158,20 +156,19 @@ def open_clip(
     source = Source(Path(row["path"]), row["film_id"], dataset / "work", settings)
     clip = Clip(read_film(source), row["scene"], row["start_s"], row["end_s"])
     opening = opening_track(clip, clip.people[row["speaker"]])
-    weights = reader.weights[fold_of(row["film_id"])]
 
-    def score(features: Array) -> float:
-        length = min(len(features), len(opening))
-        return compare(features[:length] @ weights, opening[:length]).score
+    def score(mel: Array) -> float:
+        length = min(len(mel), len(opening))
+        return compare(reader.guess(row["film_id"], mel)[:length], opening[:length]).score
 
     return clip, score
 
 
 def moved(clip: Clip, shift_s: float) -> Array:
-    """Features of the clip's sound, later by `shift_s`; the ends repeat what is nearest."""
-    mel = clip.film.heard.mel[clip.mel_frames.start : clip.mel_frames.stop]
+    """Mel frames of the clip's sound, later by `shift_s`; the ends repeat what is nearest."""
+    mel = heard_in(clip)
     places = np.arange(len(mel)) - round(shift_s * MEL_RATE_HZ)
-    return mel_context(mel[np.clip(places, 0, len(mel) - 1)])
+    return mel[np.clip(places, 0, len(mel) - 1)]
 
 
 def share(scores: Array, threshold: float) -> float:
