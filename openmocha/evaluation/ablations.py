@@ -87,8 +87,7 @@ def ablate(
         for name in variants:
             train_variant(folder, name, seed, budget)
             rows = score_variant(folder, name, seed)
-            confidences = [row["sync_c"] for row in rows if row["sync_c"] is not None]
-            say(f"{name}, seed {seed}: Toon-Sync-C {np.mean(confidences):.3f}")
+            say(f"{name}, seed {seed}: Toon-Sync-C {mean_of([rows], 'sync_c'):.3f}")
     return table(folder, variants, seeds)
 
 
@@ -235,7 +234,8 @@ def markdown(rows: Sequence[Row]) -> str:
         if "less" in row:
             less = row["less"]["sync_c"]
             sure = less["low"] is not None and (less["low"] > 0 or less["high"] < 0)
-            gap = f"{less['mean']:+.3f} [{less['low']:.3f}, {less['high']:.3f}]"
+            gap = "none" if less["mean"] is None else f"{less['mean']:+.3f}"
+            gap += "" if less["low"] is None else f" [{less['low']:.3f}, {less['high']:.3f}]"
             gap = f"**{gap}**" if sure else gap
             ratio = f"{row['ratio']:.2f} ({row['published_ratio']:.2f})"
         numbers = [row[m] for m in ("sync_c", "sync_d", "r", "attributes", "clips_right")]
