@@ -133,6 +133,28 @@ def test_frame_rates(tmp_path: Path, fps: int) -> None:
     assert found.offsets[0] in ((0, 1, 2) if fps == 30 else (0,))  # FFmpeg's slack at 30
 
 
+@pytest.mark.parametrize("path", ["fast", "compatible"])
+def test_networks_see_blue_green_red(tmp_path: Path, path) -> None:
+    """As the weights expect it; detectors see red, green, blue."""
+    frames = np.tile(np.array([200, 100, 30], np.uint8), (60, 176, 176, 1))
+    write_film(tmp_path / "film.mp4", frames, fps=25)
+    speech = write_speech(tmp_path / "speech.wav", LEVELS[:60])
+    seen: dict[str, np.ndarray] = {}
+
+    class Recorder(BrightnessAndLoudness):
+        def embed_lips(self, crops: torch.Tensor) -> torch.Tensor:
+            seen["crop"] = crops[0, 100, 100].numpy()
+            return super().embed_lips(crops)
+
+    def find_faces(given):
+        seen["frame"] = given[0][100, 100]
+        return always(FACE)(given)
+
+    score_film(tmp_path / "film.mp4", speech, SyncScorer(Recorder(), find_faces, path=path))
+    np.testing.assert_allclose(seen["crop"], [30, 100, 200], atol=8)
+    np.testing.assert_allclose(seen["frame"], [200, 100, 30], atol=8)
+
+
 def test_vertical_films(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     write_film(film, pictures(LEVELS[:NUM_FRAMES], (240, 160)), fps=25)

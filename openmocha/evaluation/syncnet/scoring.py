@@ -192,7 +192,7 @@ def score_tracks(
     for number, frame in enumerate(islice(frames, last + 1)):
         for track, places, scorer in zip(tracks, windows, followed, strict=True):
             if track.first <= number <= track.last and scorer.wants_more:
-                scorer.add(crop(frame, places[number - track.first])[..., ::-1])
+                scorer.add(crop(frame, places[number - track.first]))
     return [scorer.score() for scorer in followed]
 
 
@@ -218,15 +218,17 @@ class TrackScorer:
         return self._num_done < self.num_windows
 
     def add(self, pixels: Array) -> None:
-        """Take the next crop, uint8 (224, 224, 3) BGR."""
-        self._crops.append(pixels)
+        """Take the next crop, uint8 (224, 224, 3) RGB."""
+        import cv2
+
+        self._crops.append(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)))
         num_ready = len(self._crops) - WINDOW + 1
         if num_ready == min(WINDOWS_AT_ONCE, self.num_windows - self._num_done):
             lips = self._network.embed_lips(torch.from_numpy(np.stack(self._crops)))
             speech = self._speech_around(self._num_done, self._num_done + num_ready)
             self._sums += shifted_distances(lips.numpy(), speech).sum(0, dtype=np.float64)
             self._num_done += num_ready
-            self._crops = self._crops[num_ready:]
+            self._crops = self._crops[num_ready:] if self.wants_more else []
 
     def _speech_around(self, start: int, end: int) -> Array:
         """Speech embeddings from 15 windows before to 15 after some windows, zeros beyond."""
@@ -268,7 +270,7 @@ def _compatible(
             one = TrackScorer(scorer.network, _speech_of(track, samples), len(crops))
             for pixels in scripts.read_jpegs(crops):
                 if one.wants_more:
-                    one.add(pixels[..., ::-1])
+                    one.add(pixels)
             scores.append(one.score())
     return tracks, scores, any(len(b) for b in boxes)
 
