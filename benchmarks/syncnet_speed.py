@@ -26,6 +26,8 @@ from benchmarks.machine import machine
 from openmocha.evaluation.syncnet import SyncScorer, score_film
 from openmocha.evaluation.syncnet.network import NUM_FEATURES, WINDOW, Embedder, Folded, SyncNet
 from openmocha.evaluation.syncnet.s3fd import FaceDetector, S3FDNet, s3fd_detector
+from openmocha.evaluation.syncnet.score import NUM_SHIFTS
+from openmocha.evaluation.syncnet.scoring import WINDOWS_AT_ONCE
 from openmocha.evaluation.syncnet.weights import unpacked
 from openmocha.models.weights import read_weights
 
@@ -62,11 +64,13 @@ class Timed:
 class NoNetwork:
     """Answers at once."""
 
+    answers = torch.ones(WINDOWS_AT_ONCE + NUM_SHIFTS, NUM_FEATURES)
+
     def embed_lips(self, crops: torch.Tensor) -> torch.Tensor:
-        return torch.ones(len(crops) - WINDOW + 1, NUM_FEATURES)
+        return self.answers[: len(crops) - WINDOW + 1]
 
     def embed_speech(self, mfcc: torch.Tensor, num_windows: int) -> torch.Tensor:
-        return torch.ones(num_windows, NUM_FEATURES)
+        return self.answers[:num_windows]
 
 
 def syncnet(weights: Path | None) -> SyncNet:

@@ -61,9 +61,12 @@ def crop(frame: Frame, window: Window) -> Frame:
     bottom, right = min(bottom, height + 2 * pad), min(right, width + 2 * pad)
     if bottom <= top or right <= left:  # far outside: nothing but grey
         return np.full((CROP_SIZE, CROP_SIZE, 3), GREY, np.uint8)
-    cut = np.full((bottom - top, right - left, 3), GREY, np.uint8)
-    y0, y1 = np.clip([top - pad, bottom - pad], 0, height)
-    x0, x1 = np.clip([left - pad, right - pad], 0, width)
-    y, x = y0 + pad - top, x0 + pad - left
-    cut[y : y + y1 - y0, x : x + x1 - x0] = frame[y0:y1, x0:x1]
+    y0, y1 = (min(max(y - pad, 0), height) for y in (top, bottom))
+    x0, x1 = (min(max(x - pad, 0), width) for x in (left, right))
+    cut = frame[y0:y1, x0:x1]
+    if cut.shape[:2] != (bottom - top, right - left):  # a part of it lies beyond the edges
+        grey = np.full((bottom - top, right - left, 3), GREY, np.uint8)
+        y, x = y0 + pad - top, x0 + pad - left
+        grey[y : y + y1 - y0, x : x + x1 - x0] = cut
+        cut = grey
     return np.asarray(cv2.resize(cut, (CROP_SIZE, CROP_SIZE)))
