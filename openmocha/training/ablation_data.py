@@ -6,18 +6,15 @@ A half is spoken, drawn and captioned as the whole film is; its speech is cut wi
 and generation hear the same.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 
 from openmocha.toon.captions import without_tags
 from openmocha.toon.films import FPS, Film, make_film
 from openmocha.toon.voices import SAMPLE_RATE_HZ
-from openmocha.training.shards import Encoders, TrainingClip, manifest_path, write_shard
+from openmocha.training.shards import TrainingClip
 from openmocha.training.toon_clips import mouth_cells
 
 SIDE, NUM_FRAMES = 64, 64
@@ -93,6 +90,12 @@ class SmallShard:
     first_seed: int
     num_stories: int
 
+    def clips(self) -> Iterator[TrainingClip]:
+        """Its small films, drawn as they are asked for."""
+        for seed in range(self.first_seed, self.first_seed + self.num_stories):
+            for small in small_films(seed, self.source):
+                yield training_clip(small, self.source)
+
 
 def small_plan(num_stories: int, stories_a_shard: int = 64) -> list[SmallShard]:
     """Shards of every source in turn; `num_stories` is that of close-ups, others follow from it.
@@ -114,38 +117,3 @@ def small_plan(num_stories: int, stories_a_shard: int = 64) -> list[SmallShard]:
             for done in range(0, total, stories_a_shard)
         ]
     return sorted(lanes, key=lambda shard: shard.name.rsplit("-", 1)[1])
-
-
-def write_small_shards(
-    folder: Path,
-    plan: Sequence[SmallShard],
-    load_encoders: Callable[[], Encoders],
-    workers: int,
-) -> Iterator[SmallShard]:
-    """Write the shards that are not finished yet; yields each as it is done."""
-    missing = [shard for shard in plan if not manifest_path(folder / shard.name).exists()]
-    with get_context("spawn").Pool(workers, _start_worker, (load_encoders,)) as pool:
-        yield from pool.imap_unordered(partial(_write, folder), missing)
-        pool.close()
-        pool.join()
-
-
-_encoders: Encoders  # of this worker process
-
-
-def _start_worker(load_encoders: Callable[[], Encoders]) -> None:
-    import torch
-
-    global _encoders
-    torch.set_num_threads(1)
-    _encoders = load_encoders()
-
-
-def _write(folder: Path, shard: SmallShard) -> SmallShard:
-    clips = (
-        training_clip(small, shard.source)
-        for seed in range(shard.first_seed, shard.first_seed + shard.num_stories)
-        for small in small_films(seed, shard.source)
-    )
-    write_shard(folder / shard.name, clips, _encoders)
-    return shard

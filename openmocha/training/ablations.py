@@ -21,12 +21,12 @@ from openmocha.models.config import MoChaConfig, toon, with_settings
 from openmocha.models.speech_attention import SpeechMode
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training.ablation_data import NUM_FRAMES, SIDE, UNTAGGED, small_plan
-from openmocha.training.ablation_data import write_small_shards as write_shards
 from openmocha.training.encoders import encoder_checksums, load_encoders
 from openmocha.training.objective import Objective
 from openmocha.training.samples import Dropout
 from openmocha.training.shards import bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Crop, Stage, halved
+from openmocha.training.toon_clips import write_plan
 from openmocha.training.train import TrainConfig, train
 
 Say = Callable[[str], None]
@@ -88,7 +88,7 @@ def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> Non
     bind_to_encoders(shards, encoder_checksums("toon"))
     write_empty_prompt(shards, load_encoders("toon").text)
     load = partial(load_encoders, "toon")
-    for done in write_shards(shards, small_plan(budget.stories), load, workers):
+    for done in write_plan(shards, small_plan(budget.stories), load, workers):
         say(f"{done.name}: {done.num_stories} stories")
     base = folder / "base"
     if not (base / "model").exists():

@@ -11,6 +11,7 @@ checkpointing, sharded over all ranks (torchrun).
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,6 +85,8 @@ def train_folder(
         shards = folder / "shards"
         draw_shards(source, shards, given)
     network = load_trainable(source).to(local_device())
+    # The norms of diffusers' blocks keep float32 weights under autocast, which torch remarks on.
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
     config = TrainConfig(
         seed=given.seed,
         # The paper's: one noise level for a whole clip, all cells alike.

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,23 @@ class ShardPlan:
     height: int = 128
     pixels_per_cell: int = PIXELS_PER_CELL
     from_start: bool = False  # one crop, the film's beginning
+
+    def clips(self) -> Iterator[TrainingClip]:
+        """Its films, drawn as they are asked for."""
+        for seed in range(self.first_seed, self.first_seed + self.num_films):
+            yield toon_clip(seed, self)
+
+
+class Planned(Protocol):
+    """A shard to be written: its name, and what goes into it. Pickled into the worker processes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def clips(self) -> Iterator[TrainingClip]: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Planned)
 
 
 def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
@@ -179,10 +196,10 @@ def split_plan(plan: ShardPlan, films_per_shard: int) -> list[ShardPlan]:
 
 def write_plan(
     folder: Path,
-    plan: Sequence[ShardPlan],
+    plan: Sequence[AnyPlan],
     load_encoders: Callable[[], Encoders],
     workers: int = 2,
-) -> Iterator[ShardPlan]:
+) -> Iterator[AnyPlan]:
     """Write the shards that are not finished yet, `workers` at a time; yields each as it is done.
 
     `load_encoders` is called once in every worker process.
@@ -206,7 +223,6 @@ def _start_worker(load_encoders: Callable[[], Encoders]) -> None:
     _encoders = load_encoders()
 
 
-def _write_planned(folder: Path, plan: ShardPlan) -> ShardPlan:
-    seeds = range(plan.first_seed, plan.first_seed + plan.num_films)
-    write_shard(folder / plan.name, (toon_clip(seed, plan) for seed in seeds), _encoders)
+def _write_planned(folder: Path, plan: AnyPlan) -> AnyPlan:
+    write_shard(folder / plan.name, plan.clips(), _encoders)
     return plan
