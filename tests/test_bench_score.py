@@ -2,10 +2,13 @@
 
 import csv
 import json
+import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from bench_folder import make_benchmark, make_run
 from typer.testing import CliRunner
 
@@ -14,6 +17,8 @@ from openmocha.evaluation import score as scoring
 from openmocha.evaluation.mochabench import film_path, read_benchmark
 from openmocha.evaluation.score_table import read_scores
 from openmocha.evaluation.scorers import NO_FACE, Scorer, Settings
+from openmocha.evaluation.syncnet.network import SyncNet
+from openmocha.evaluation.syncnet.s3fd import S3FDNet
 from openmocha.media import write_film
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
@@ -205,3 +210,48 @@ def test_empty_and_wrongly_laid_out_runs_are_refused(benchmark, tmp_path):
     result = bench("score", run, "-b", benchmark)
     assert result.exit_code == 2 and "1 other mp4 files, such as" in result.stderr
     assert not (run / "run.json").exists()
+
+
+def one_face_detector(side_px: float, film_px: int) -> S3FDNet:
+    """S3FD without weights whose biases see one face in the middle of every square film."""
+    network, quarter = S3FDNet(), film_px / 4
+    for tensor in network.parameters():
+        torch.nn.init.zeros_(tensor)
+    for conf in network.conf:
+        conf.bias.data[:-1] = 9.0
+    network.conf[-1].bias.data[:] = torch.tensor([-9.0, 9.0])
+    middle = (quarter / 2 - 64) / 512 / 0.1  # the coarsest map has one cell, its square 512 pixels
+    size = math.log(side_px / 4 / 512) / 0.2
+    network.loc[-1].bias.data[:] = torch.tensor([middle, middle, size, size])
+    return network
+
+
+def test_sync_scores_by_the_command_with_networks_from_a_folder(tmp_path):
+    pytest.importorskip("cv2")
+    torch.manual_seed(0)
+    weights, folder, run = (tmp_path / name for name in ("weights", "benchmark", "run"))
+    weights.mkdir()
+    folder.mkdir()
+    torch.save(SyncNet().state_dict(), weights / "syncnet_v2.model")
+    torch.save(one_face_detector(110, 128).state_dict(), weights / "sfd_face.pth")
+    benchmark = make_benchmark(folder, seconds=3.0)
+    (run / "1p_emotion").mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(60, 190, (128, 128, 3))
+    frames = np.stack([picture + round(20 * math.sin(t / 3)) for t in range(66)]).astype(np.uint8)
+    write_film(run / "1p_emotion/1_woman.mp4", frames)
+    write_film(run / "1p_emotion/2_man.mp4", frames[:9])
+    asked = ("score", run, "-b", benchmark, "--metrics", "sync", "--json")
+    refused = bench(*asked)
+    assert refused.exit_code == 1 and "robots.ox.ac.uk" in refused.output
+    result = bench(*asked, "--weights", weights)
+    assert result.exit_code == 0, (result.output, result.exception)
+    told = json.loads(result.stdout)
+    assert (told["scored"], told["unscored"], told["missing"]) == (1, 1, 3)
+    with (run / "scores.csv").open() as file:
+        scored, short = csv.DictReader(file)
+    assert float(scored["sync_d"]) > 0 and 0 <= float(scored["sync_c"]) < float(scored["sync_d"])
+    assert short["sync_c"] == ""  # nine frames are no track
+    (row,) = (
+        r for r in told["summary"]["sync"] if (r["group"], r["measure"]) == ("monologue", "sync_c")
+    )
+    assert row["mean"] == float(scored["sync_c"]) and row["scored"] == 1

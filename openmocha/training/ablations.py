@@ -62,7 +62,7 @@ class AblationBudget:
     clips in a step (stills: four times as many)."""
 
     stories: int = 700
-    base_steps: int = 2400
+    base_steps: int = 5000
     steps: int = 400
     batch_size: int = 16
     learning_rate: float = 1e-3
@@ -129,8 +129,8 @@ def start_from(model: MoChaTransformer3DModel, base: Path) -> None:
 def base_stages(budget: AblationBudget) -> tuple[Stage, ...]:
     """Stills first, as text-to-video models begin with images: at the cost of a step of films, four
     times as many stories are seen."""
-    shares = {"text": 40, "close-up": 30, "medium": 30}
-    num_stills, num_films = round(0.85 * budget.base_steps), round(0.15 * budget.base_steps)
+    shares = {"text": 20, "close-up": 45, "medium": 35}
+    num_stills, num_films = round(0.9 * budget.base_steps), round(0.1 * budget.base_steps)
     still = Crop(1, 4 * budget.batch_size, height=SIDE, width=SIDE)
     stills = Stage("stills", max(1, num_stills), shares, (still,), budget.learning_rate, 50)
     return stills, stage("films", max(1, num_films), shares, budget)
@@ -164,7 +164,7 @@ def stage(name: str, steps: int, shares: Mapping[str, float], budget: AblationBu
 def train_config(seed: int) -> TrainConfig:
     """The toon recipe's, without clean prefixes (no variant continues films)."""
     objective = Objective(
-        independent_share=0.0, prefix_share=0.0, mouth_weight=16.0, sigma_mean=0.5
+        independent_share=0.5, prefix_share=0.0, mouth_weight=16.0, sigma_mean=0.5
     )
     return TrainConfig(seed=seed, objective=objective, speech_rate=3.0, keep_checkpoints=1)
 

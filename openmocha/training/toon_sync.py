@@ -38,7 +38,7 @@ from openmocha.toon.sync import (
 from openmocha.training.fit import FitConfig, fit
 
 SOURCES = ("close-up", "medium close-up", "medium", "dialogue")
-SHARES = (0.3, 0.3, 0.2, 0.2)
+SHARES = (0.25, 0.25, 0.3, 0.2)
 KEPT = Window(size=48, side=1.5 * LIPS_WINDOW.side)  # what is kept of a frame: a crop with a margin
 FILMS_A_BATCH, WINDOWS_A_FILM = 12, 20
 MOUTHS_WEIGHT = 20.0
@@ -217,6 +217,10 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=25.0, help="of training, without drawing")
     parser.add_argument("--films", type=int, default=2500)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw films")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    train_toon_sync(given.folder, time_budget_s=60 * given.minutes, num_films=given.films)
+    minutes, films = given.minutes, given.films
+    train_toon_sync(
+        given.folder, time_budget_s=60 * minutes, num_films=films, workers=given.workers
+    )
