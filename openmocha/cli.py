@@ -139,7 +139,7 @@ def generate(
             say=lambda text: typer.echo(text, err=True),
         )
         with progress_bar("denoising", hidden=as_json) as progress:
-            film = pipeline(
+            film = pipeline.stream(
                 request,
                 recording,
                 image,
@@ -153,8 +153,9 @@ def generate(
                 allow_cut=allow_cut,
                 progress=progress,
             )
-        film.save(output)
-        contact_sheet.write_sheet(sheet_file, film.frames)
+            shown = contact_sheet.SheetFrames(film.fps)
+            film.save(output, watch=shown)
+        contact_sheet.write_sheet(sheet_file, shown)
         result = {
             "output": str(output),
             "sheet": None if sheet_file is None else str(sheet_file),
@@ -162,7 +163,7 @@ def generate(
             "warnings": notes,
             **film.settings,
         }
-        report(result, f"{output}: {len(film.frames)} frames, seed {result['seed']}", as_json)
+        report(result, f"{output}: {film.num_frames} frames, seed {result['seed']}", as_json)
 
 
 @app.command()

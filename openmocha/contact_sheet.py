@@ -13,15 +13,26 @@ from openmocha import whole_file
 from openmocha.media import FPS, Frames
 
 
-def contact_sheet(
-    frames: Frames, fps: float = FPS, every_s: float = 0.5, columns: int = 6
-) -> NDArray[np.uint8]:
-    """One frame per half second, left to right and top to bottom, as one RGB image."""
-    steps = math.ceil(len(frames) / fps / every_s)
-    shown = frames[[round(step * every_s * fps) for step in range(steps)]]
+class SheetFrames:
+    """Keeps a frame per half second of a film that comes in pieces: call it with each piece."""
+
+    def __init__(self, fps: float = FPS, every_s: float = 0.5) -> None:
+        self.every = every_s * fps  # frames
+        self.seen = 0
+        self.kept: list[Frames] = []
+
+    def __call__(self, frames: Frames) -> None:
+        """The next frames uint8 (t, H, W, 3)."""
+        while round(len(self.kept) * self.every) < self.seen + len(frames):
+            self.kept.append(frames[round(len(self.kept) * self.every) - self.seen].copy())
+        self.seen += len(frames)
+
+
+def contact_sheet(shown: list[Frames], columns: int = 6) -> NDArray[np.uint8]:
+    """Frames (H, W, 3) left to right and top to bottom, as one RGB image."""
     columns = min(columns, len(shown))
-    num, height, width, _ = shown.shape
-    rows, gap = math.ceil(num / columns), 4
+    height, width, _ = shown[0].shape
+    rows, gap = math.ceil(len(shown) / columns), 4
     sheet = np.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
     )
@@ -40,10 +51,10 @@ def sheet_file(film: Path, wanted: bool) -> Path | None:
     return whole_file.check_output(film.with_suffix(".png"), ".png") if wanted else None
 
 
-def write_sheet(file: Path | None, frames: Frames) -> None:
+def write_sheet(file: Path | None, shown: SheetFrames) -> None:
     """Write the contact sheet, if one is wanted."""
     if file is not None:
-        write_png(file, contact_sheet(frames))
+        write_png(file, contact_sheet(shown.kept))
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:

@@ -2,7 +2,7 @@
 
     prompt -> text tokens  --+
     image  -> first latent --+-> denoise (noise -> latents) -> VAE decode -> frames
-    speech -> speech tokens -+
+    speech -> speech tokens -+          ^------ the last latents, where the film goes on
 
     film = MoChaPipeline.from_pretrained("toon")(prompt="A cat talks.", speech="talk.wav")
     film.save("film.mp4")
@@ -13,11 +13,10 @@ frames, H W pixels.
 """
 
 import os
-import platform
 import secrets
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,28 +25,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-import openmocha
 from openmocha import media
 from openmocha.backbones import folder as model_folders
 from openmocha.backbones.backbone import Backbone, Conditions, fit_speech, held
+from openmocha.continuation import Pass, passes
 from openmocha.memory import Memory
-from openmocha.precision import matrix_dtype
+from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
+from openmocha.precision import matrix_dtype, usable_device
 from openmocha.prompt import Script, parse_prompt
 from openmocha.sampling import Sampling
-
-
-@dataclass(frozen=True)
-class MoChaOutput:
-    """A finished film: frames uint8 (T, H, W, 3), its speech, and what made it."""
-
-    frames: media.Frames
-    speech: media.Speech | None
-    fps: float
-    settings: dict[str, Any]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an mp4 with the settings in its metadata; raises what `media.FilmWriter` raises."""
-        media.write_film(path, self.frames, self.speech, self.fps, self.settings)
 
 
 class MoChaPipeline:
@@ -63,7 +49,11 @@ class MoChaPipeline:
         self.sampling = sampling
         self.name = name
 
-    def __call__(
+    def __call__(self, *request: Any, **settings: Any) -> MoChaOutput:
+        """Make a film and keep it in memory; `stream` says what can be asked for."""
+        return self.stream(*request, **settings).finish()
+
+    def stream(
         self,
         prompt: str | Script,
         speech: str | os.PathLike[str] | media.Speech | None = None,
@@ -79,8 +69,8 @@ class MoChaPipeline:
         seed: int | None = None,
         allow_cut: bool = False,
         progress: Callable[[int, int], None] | None = None,
-    ) -> MoChaOutput:
-        """Make a film.
+    ) -> MoChaStream:
+        """Check a request and encode it; the film is made while its pieces are taken.
 
         Args:
             prompt: free text, the paper's template, or a Script (whose clips may name recordings).
@@ -92,7 +82,8 @@ class MoChaPipeline:
             text_guidance_scale, speech_guidance_scale: 1 = no guidance.
             negative_prompt: what the film shall not be; the model's own if not given.
             seed: of the noise; drawn and reported in the settings if not given.
-            allow_cut: use the beginning of a speech that is longer than the model's clip.
+            allow_cut: use the beginning of a speech that is too long for a model that makes films
+                in one pass.
             progress: called after each step with (steps done, steps in all).
 
         Raises ValueError or OSError for anything wrong with the prompt, the speech, or a setting;
@@ -116,29 +107,101 @@ class MoChaPipeline:
             negative_prompt = self.backbone.format.negative_prompt
         seed = secrets.randbelow(2**31) if seed is None else seed
 
-        with torch.inference_mode():
-            conditions = Conditions(
-                words=self.backbone.encode_text(words),
-                no_words=self.backbone.encode_text(negative_prompt),
-                speech=self.backbone.encode_speech(recording, num_frames),
-                first_frame=None
-                if picture is None
-                else self.backbone.encode_image(picture, sampling.height, sampling.width),
-            )
-            self.backbone.before_denoising()
-            noise = self.draw_noise(num_frames, sampling, seed)
-            latents = self._denoise(noise, conditions, sampling, progress)
-            frames = as_frames(self._decode(latents))
+        conditions = self._conditions(
+            words, negative_prompt, recording, picture, num_frames, sampling
+        )
+        pieces = self._pieces(conditions, num_frames, sampling, seed, progress)
         fps = self.backbone.format.fps
         spoken = None if recording is None else fit_speech(recording, num_frames, fps)
-        settings = self._settings(words, negative_prompt, seed, num_frames, sampling)
-        return MoChaOutput(frames, spoken, fps, settings)
+        settings = {
+            "prompt": words,
+            "negative_prompt": negative_prompt,
+            "model": self.name,
+            "seed": seed,
+            **asdict(sampling),
+            "num_frames": num_frames,
+            "fps": fps,
+            "device": self.backbone.device.type,
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+        }
+        return MoChaStream(
+            pieces, num_frames, sampling.height, sampling.width, spoken, fps, PROVENANCE | settings
+        )
 
-    def draw_noise(self, num_frames: int, sampling: Sampling, seed: int) -> Tensor:
-        """(1, C, F, h, w), drawn on the CPU so that a seed means the same film on every device."""
-        shape = self.backbone.latent_shape(num_frames, sampling.height, sampling.width)
+    # --- the film, pass by pass ------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _conditions(
+        self,
+        words: str,
+        negative_prompt: str,
+        recording: media.Speech | None,
+        picture: media.Frames | None,
+        num_frames: int,
+        sampling: Sampling,
+    ) -> Conditions:
+        """Everything that the film is made from, encoded."""
+        backbone, known = self.backbone, None
+        if picture is not None:
+            known = backbone.encode_image(picture, sampling.height, sampling.width)
+        return Conditions(
+            words=backbone.encode_text(words),
+            no_words=backbone.encode_text(negative_prompt),
+            speech=backbone.encode_speech(recording, num_frames),
+            known=known,
+        )
+
+    @torch.inference_mode()
+    def _pieces(
+        self,
+        conditions: Conditions,
+        num_frames: int,
+        sampling: Sampling,
+        seed: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[media.Frames]:
+        """Noise -> latents -> frames, once for a short film, in overlapping passes for a long one
+        (continuation.py)."""
+        self.backbone.before_denoising()
+        noise = self.draw_noise(num_frames, sampling, seed)
+        planned = self._passes(num_frames)
+        latents = None
+        for number, one in enumerate(planned):
+            if latents is not None:
+                conditions = replace(conditions, known=latents[:, :, -one.known :])
+            heard = self._heard(conditions, one)
+            told = in_all(progress, number, len(planned))
+            latents = self._denoise(next(noise), heard, sampling, told)
+            yield as_frames(self._decode_shown(latents, one))
+
+    def _passes(self, num_frames: int) -> list[Pass]:
+        plan = self.backbone.format
+        total, longest = (plan.num_latents(n) for n in (num_frames, self.sampling.num_frames))
+        return list(passes(total, longest if plan.continues else max(longest, total)))
+
+    def draw_noise(self, num_frames: int, sampling: Sampling, seed: int) -> Iterator[Tensor]:
+        """(1, C, F, h, w) of each pass, drawn on the CPU so that a seed means the same film on
+        every device."""
+        channels, _, *size = self.backbone.latent_shape(num_frames, sampling.height, sampling.width)
         generator = torch.Generator("cpu").manual_seed(seed)
-        return torch.randn((1, *shape), generator=generator).to(self.backbone.device)
+        for one in self._passes(num_frames):
+            shape = (1, channels, one.stop - one.start, *size)
+            yield torch.randn(shape, generator=generator).to(self.backbone.device)
+
+    def _heard(self, conditions: Conditions, one: Pass) -> Conditions:
+        """The conditions with the part of the speech that a pass needs."""
+        if conditions.speech is None:
+            return conditions
+        speech, windows = self.backbone.heard(conditions.speech, one.start, one.stop)
+        return replace(conditions, speech=speech, windows=windows)
+
+    def _decode_shown(self, latents: Tensor, one: Pass) -> Tensor:
+        """The frames that a pass adds; the decoder sees a latent frame on either side."""
+        first, last = one.shown
+        pixels = self._decode(latents[:, :, max(0, first - 1) : last + 1])
+        r = self.backbone.format.frames_per_latent
+        skipped = r if first else 0
+        return pixels[:, skipped : skipped + r * (last - first)]
 
     # --- memory ----------------------------------------------------------------------------------
 
@@ -166,7 +229,7 @@ class MoChaPipeline:
             torch.cuda.empty_cache()
             return self.backbone.decode_sparingly(latents)
 
-    # --- settings --------------------------------------------------------------------------------
+    # --- the request ------------------------------------------------------------------------------
 
     def _words(self, prompt: str | Script) -> tuple[str, Sequence[Path]]:
         """What the model is told, and the recordings that a script names."""
@@ -179,45 +242,32 @@ class MoChaPipeline:
         self, speech: media.Speech | None, num_frames: int | None, allow_cut: bool
     ) -> int:
         """Frames of the film: the speech's length (or what was asked), in whole latent frames."""
-        longest, fps = self.sampling.num_frames, self.backbone.format.fps
+        plan, in_one_pass = self.backbone.format, self.sampling.num_frames
+        longest = None if plan.continues else in_one_pass
         if speech is None:
-            wanted = longest if num_frames is None else num_frames
-            if not 1 <= wanted <= longest:
-                raise ValueError(f"num_frames is {wanted}; this model makes 1 to {longest}")
+            wanted = in_one_pass if num_frames is None else num_frames
+            if wanted < 1 or (longest is not None and wanted > longest):
+                most = "or more" if longest is None else f"to {longest}"
+                raise ValueError(f"num_frames is {wanted}; this model makes 1 {most}")
         else:
-            seconds = len(speech) / media.SPEECH_RATE_HZ
-            wanted = max(1, round(seconds * fps))
-            if wanted > longest and not allow_cut:
-                raise ValueError(
-                    f"the speech is {seconds:.2f} s long; this model makes films of at most "
-                    f"{longest / fps:.2f} s ({longest} frames). Allow the cut (--allow-cut) "
-                    f"to use the first {longest / fps:.2f} s, or give a shorter recording"
-                )
-            if wanted > longest:
-                message = f"the first {longest / fps:.2f} s of {seconds:.2f} s are used"
-                warnings.warn(message, media.SpeechWarning, stacklevel=3)
-        return min(longest, self.backbone.format.whole_length(wanted))
+            wanted = max(1, round(len(speech) / media.SPEECH_RATE_HZ * plan.fps))
+        if longest is not None and wanted > longest:
+            self._check_cut(wanted / plan.fps, allow_cut)
+            wanted = longest
+        return plan.whole_length(wanted)
 
-    def _settings(
-        self, prompt: str, negative: str, seed: int, num_frames: int, sampling: Sampling
-    ) -> dict[str, Any]:
-        return {
-            "made_by": "a model: this film was generated, nobody was recorded in it",
-            "prompt": prompt,
-            "negative_prompt": negative,
-            "model": self.name,
-            "seed": seed,
-            **asdict(sampling),
-            "num_frames": num_frames,
-            "fps": self.backbone.format.fps,
-            "device": self.backbone.device.type,
-            "dtype": str(self.backbone.dtype).removeprefix("torch."),
-            "versions": {
-                "openmocha": openmocha.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
+    def _check_cut(self, seconds: float, allow_cut: bool) -> None:
+        """Raise ValueError, or warn, that a model of one pass leaves some of a speech away."""
+        longest = self.sampling.num_frames
+        used_s = longest / self.backbone.format.fps
+        if not allow_cut:
+            raise ValueError(
+                f"the speech is {seconds:.2f} s long; this model makes films of at most "
+                f"{used_s:.2f} s ({longest} frames). Allow the cut (--allow-cut) "
+                f"to use the first {used_s:.2f} s, or give a shorter recording"
+            )
+        message = f"the first {used_s:.2f} s of {seconds:.2f} s are used"
+        warnings.warn(message, media.SpeechWarning, stacklevel=4)
 
     # --- model folder ----------------------------------------------------------------------------
 
@@ -270,16 +320,25 @@ def denoise(
     sampling: Sampling,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Noise (1, C, F, h, w) -> latents, one guided velocity a step; a given first frame stays as
-    it is."""
+    """Noise (1, C, F, h, w) -> latents, one guided velocity a step; known first frames stay
+    as they are."""
     solver = backbone.solver(sampling)
-    latents = held(noise, conditions.first_frame)
+    latents = held(noise, conditions.known)
     for step in range(sampling.num_inference_steps):
         velocity = backbone.velocity(latents, solver.level(step), conditions, sampling)
-        latents = held(solver.step(step, velocity, latents), conditions.first_frame)
+        latents = held(solver.step(step, velocity, latents), conditions.known)
         if progress is not None:
             progress(step + 1, sampling.num_inference_steps)
     return latents
+
+
+def in_all(
+    progress: Callable[[int, int], None] | None, number: int, passes: int
+) -> Callable[[int, int], None] | None:
+    """Progress of pass `number` as that of all passes."""
+    if progress is None:
+        return None
+    return lambda done, steps: progress(number * steps + done, passes * steps)
 
 
 def as_frames(pixels: Tensor) -> media.Frames:
@@ -287,17 +346,6 @@ def as_frames(pixels: Tensor) -> media.Frames:
     shown = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
     frames: media.Frames = np.ascontiguousarray(rearrange(shown, "1 T c H W -> T H W c").numpy())
     return frames
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """The torch device of a name. Raises ValueError for one that is unknown or not there."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device {str(device)!r} cannot be used ({reason}); try cpu, or cuda with a GPU"
-        ) from error
 
 
 def gather_speech(

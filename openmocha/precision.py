@@ -1,4 +1,4 @@
-"""In which precision matrices are multiplied: bfloat16 where the hardware does it, else float32.
+"""Devices, and in which precision they multiply: bfloat16 where the hardware does it, else float32.
 
 On a CPU without bfloat16 instructions torch emulates them, two hundred times slower than float32.
 """
@@ -23,3 +23,14 @@ def mixed_precision(
     """Autocast to `dtype`, by default the device's matrix_dtype; nothing where that is float32."""
     dtype = dtype or matrix_dtype(device)
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The torch device of a name. Raises ValueError for one that is unknown or not there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device {str(device)!r} cannot be used ({reason}); try cpu, or cuda with a GPU"
+        ) from error

@@ -15,7 +15,7 @@ from test_media import bad_speech_files, tone, write_wav
 from typer.testing import CliRunner
 
 from openmocha.cli import app
-from openmocha.media import read_film
+from openmocha.media import load_image, read_film
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 
@@ -91,14 +91,14 @@ def test_every_bad_speech(tmp_path, folder):
         refused(result, message, folder)
 
 
-def test_too_long_speech_and_its_permission(tiny_folder, folder):
-    write_wav(folder / "long.wav", [tone(2.0)])
-    arguments = ("generate", PROMPT, "--speech", folder / "long.wav", "--model", tiny_folder,
-                 "--output", folder / "film.mp4", "--steps", 1)  # fmt: skip
-    refused(run(*arguments), "--allow-cut) to use the first 1.33 s", folder)
-    cut = run(*arguments, "--allow-cut")
-    assert cut.exit_code == 0 and "the first 1.33 s of 2.00 s are used" in cut.stderr
-    assert len(read_film(folder / "film.mp4").frames) == 32
+def test_long_speech_makes_a_long_film_with_a_sheet(tiny_folder, folder):
+    write_wav(folder / "long.wav", [tone(4.0)])
+    made = run("generate", PROMPT, "--speech", folder / "long.wav", "--model", tiny_folder,
+               "--output", folder / "film.mp4", "--steps", 1, "--sheet", "--seed", 0)  # fmt: skip
+    assert made.exit_code == 0, made.output
+    film = read_film(folder / "film.mp4")
+    assert len(film.frames) == 96 and film.metadata["num_frames"] == 96
+    assert load_image(folder / "film.png").shape == (2 * 68 - 4, 6 * 68 - 4, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from openmocha import media
-from openmocha.contact_sheet import contact_sheet, write_png
+from openmocha.contact_sheet import SheetFrames, contact_sheet, write_png
 from openmocha.media import FilmWriter, load_speech, read_film, write_film
 from openmocha.whole_file import check_output, write_bytes
 
@@ -275,7 +275,10 @@ def test_write_bytes_replaces_whole_files(tmp_path):
 def test_contact_sheet_shows_a_frame_per_half_second():
     frames = np.zeros((128, 16, 32, 3), np.uint8)
     frames[:] = np.arange(128)[:, None, None, None]
-    sheet = contact_sheet(frames)
+    kept = SheetFrames()
+    for piece in (frames[:5], frames[5:61], frames[61:]):  # pieces need not fit half seconds
+        kept(piece)
+    sheet = contact_sheet(kept.kept)
     assert sheet.shape == (2 * 20 - 4, 6 * 36 - 4, 3)
     shown = [sheet[20 * row, 36 * column, 0] for row in range(2) for column in range(6)]
     assert shown == [0, 12, 24, 36, 48, 60, 72, 84, 96, 108, 120, 255]

@@ -1,6 +1,7 @@
 """The recipe: conditions, guidance, lengths, seeds, settings, model folders."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, sc
     with torch.inference_mode():
         text, no_text = (tiny.backbone.encode_text(words) for words in (PROMPT, ""))
         speech = tiny.backbone.encode_speech(voice(), 24) if with_speech else None
-        noise = tiny.draw_noise(24, sampling, seed=0)
+        noise = next(tiny.draw_noise(24, sampling, seed=0))
         conditions = Conditions(text, no_text, speech)
         latents = denoise(tiny.backbone, noise, conditions, sampling)
         expected = reference_latents(tiny, noise, text, no_text, speech, sampling)
@@ -96,7 +97,8 @@ def test_the_speech_says_how_long_the_film_is(tiny, seconds, num_frames):
     assert (film.speech[used:] == 0).all()
 
 
-def test_too_long_speech_needs_permission(tiny):
+def test_too_long_speech_needs_permission_of_a_model_of_one_pass(tiny, monkeypatch):
+    monkeypatch.setattr(tiny.backbone, "format", replace(tiny.backbone.format, continues=False))
     with pytest.raises(ValueError) as error:
         tiny(PROMPT, voice(2.0), seed=0)
     assert "2.00 s" in str(error.value) and "first 1.33 s" in str(error.value)
@@ -104,6 +106,8 @@ def test_too_long_speech_needs_permission(tiny):
     with pytest.warns(media.SpeechWarning, match="first 1.33 s of 2.00 s are used"):
         film = tiny(PROMPT, voice(2.0), seed=0, allow_cut=True)
     assert len(film.frames) == 32 and len(film.speech) == 21_333
+    with pytest.raises(ValueError, match="num_frames is 64; this model makes 1 to 32"):
+        tiny(PROMPT, num_frames=64)
 
 
 def test_features_of_a_speech_that_is_cut_are_those_of_the_whole(tiny):
@@ -179,7 +183,7 @@ def test_a_script_brings_its_recordings(tiny, tmp_path):
         ({"speech": np.zeros((2, 16_000), np.float32)}, "has shape (2, 16000)"),
         ({"speech": np.full(16_000, np.nan, np.float32)}, "NaN"),
         ({"speech": "none.wav"}, "does not exist"),
-        ({"speech": None, "num_frames": 64}, "num_frames is 64; this model makes 1 to 32"),
+        ({"speech": None, "num_frames": 0}, "num_frames is 0; this model makes 1 or more"),
     ],
 )
 def test_bad_requests_are_refused_with_the_reason(tiny, arguments, message):
@@ -233,8 +237,8 @@ def test_an_image_is_the_first_latent_and_stays_so(tiny, tmp_path):
     with torch.inference_mode():
         text = tiny.backbone.encode_text(PROMPT)
         first = tiny.backbone.encode_image(image, 64, 64)
-        noise = tiny.draw_noise(16, tiny.sampling, seed=0)
-        conditions = Conditions(text, text, first_frame=first)
+        noise = next(tiny.draw_noise(16, tiny.sampling, seed=0))
+        conditions = Conditions(text, text, known=first)
         latents = denoise(tiny.backbone, noise, conditions, tiny.sampling)
     assert first.shape == (1, 16, 1, 8, 8) and torch.equal(latents[:, :, :1], first)
     film = tiny(PROMPT, voice(), tmp_path / "first.png", seed=1)

@@ -41,6 +41,7 @@ class FilmFormat:
     largest_side: int = MAX_SIDE
     negative_prompt: str = ""
     takes_image: bool = False
+    continues: bool = False  # makes films of any length, pass by pass
     needs_prompt: bool = True
     needs_speech: bool = False
     hears: bool = True
@@ -85,12 +86,20 @@ class FilmFormat:
 @dataclass(frozen=True)
 class Conditions:
     """What a film is made from, encoded once: words and no (or negative) words in the model's own
-    form, speech tokens (1, T, layers, width), a clean first latent (1, C, 1, h, w)."""
+    form, speech tokens (1, S, layers, width) with the windows (F, W) into them (None: the model's
+    own), and clean first latents (1, C, K, h, w) that the film begins with: an image, or the end of
+    what was made before."""
 
     words: Any
     no_words: Any
     speech: Tensor | None = None
-    first_frame: Tensor | None = None
+    windows: Tensor | None = None
+    known: Tensor | None = None
+
+    @property
+    def num_known(self) -> int:
+        """K, how many latent frames are given."""
+        return 0 if self.known is None else self.known.shape[2]
 
 
 class Solver(ABC):
@@ -140,8 +149,8 @@ class Backbone(ABC):
     def velocity(
         self, latents: Tensor, sigma: float, conditions: Conditions, sampling: Sampling
     ) -> Tensor:
-        """Guided velocity (1, C, F, h, w) of latents at one noise level; a clean first frame of
-        `conditions` is told to the transformer as the model was trained to hear it."""
+        """Guided velocity (1, C, F, h, w) of latents at one noise level; known first frames of
+        `conditions` are told to the transformer as the model was trained to hear it."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
@@ -181,6 +190,11 @@ class Backbone(ABC):
             tokens = torch.zeros_like(tokens)
         return tokens[None].to(self.device)
 
+    def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Of a film's speech tokens (1, T, layers, width) what its latent frames `start` to `stop`
+        need, with windows into it. Models that make a film in one pass need all of it."""
+        return speech, None
+
     def encode_image(self, image: np.ndarray, height: int, width: int) -> Tensor:
         """An image uint8 (H, W, 3) -> the latent of a film's first frame (1, C, 1, h, w)."""
         pixels = image_pixels(image, height, width).to(self.device)
@@ -213,11 +227,11 @@ def image_pixels(image: np.ndarray, height: int, width: int) -> Tensor:
     return scaled[:, None]
 
 
-def held(latents: Tensor, first_frame: Tensor | None) -> Tensor:
-    """The latents with their first frame (1, C, 1, h, w) put in its place, if there is one."""
-    if first_frame is None:
+def held(latents: Tensor, known: Tensor | None) -> Tensor:
+    """The latents with the known first ones (1, C, K, h, w) put in their place, if any."""
+    if known is None:
         return latents
-    return torch.cat([first_frame.to(latents), latents[:, :, 1:]], dim=2)
+    return torch.cat([known.to(latents), latents[:, :, known.shape[2] :]], dim=2)
 
 
 def weighted(passes: Sequence[tuple[float, Any, Tensor | None]]) -> list[tuple[Any, ...]]:

@@ -45,6 +45,7 @@ class PaperBackbone(Backbone):
             frames_per_latent=vae.config.frames_per_latent,
             side_multiple=2 * vae.config.pixels_per_latent,
             takes_image=True,
+            continues=True,
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -67,24 +68,30 @@ class PaperBackbone(Backbone):
     def velocity(
         self, latents: Tensor, sigma: float, conditions: Conditions, sampling: Sampling
     ) -> Tensor:
-        """All passes of guidance as one batch; a clean first frame has the noise level 0."""
+        """All passes of guidance as one batch; known frames have the noise level 0."""
         passes = mocha_passes(conditions, sampling)
         weights, texts, speeches = zip(*passes, strict=True)
         num = len(passes)
         batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
         sigmas = torch.full((num, latents.shape[2]), sigma, device=latents.device)
-        if conditions.first_frame is not None:
-            sigmas[:, 0] = 0
+        sigmas[:, : conditions.num_known] = 0
         with mixed_precision(self.device, self.dtype):
             velocities = self.transformer(
                 batch,
                 sigmas,
                 [stack_text(texts)],
                 None if conditions.speech is None else torch.cat(speeches),
+                conditions.windows,
             )
         weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
         velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
         return velocity[None]
+
+    def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """See the base class."""
+        num_frames = speech.shape[1]
+        tokens, windows = self.transformer.config.heard_by(start, stop, num_frames)
+        return speech[:, tokens], windows.to(speech.device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels (1, T, 3, H, W)."""

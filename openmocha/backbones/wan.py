@@ -97,10 +97,10 @@ class WanBackbone(DiffusersBackbone):
     ) -> Tensor:
         """One pass after the other: a large model's memory holds one."""
         timestep = torch.full((1, latents.shape[2]), 1000 * sigma, device=latents.device)
-        if conditions.first_frame is None:
+        if conditions.known is None:
             timestep = timestep[:, 0]
         else:
-            timestep[:, 0] = 0
+            timestep[:, : conditions.num_known] = 0
         transformer = self.transformer
         if self.transformer_2 is not None and sigma < self.boundary:
             transformer = self.transformer_2

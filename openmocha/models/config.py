@@ -2,9 +2,12 @@
 
 import difflib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from openmocha.models.speech_attention import SpeechMode
+from openmocha.models.speech_attention import SpeechMode, uniform_windows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Three text encoders, 256 tokens each. The paper names none; these are the widths of UL2, ByT5 and
 # MetaCLIP, which Movie Gen uses.
@@ -63,6 +66,21 @@ class MoChaConfig:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"the transformer's config is incomplete: {error}") from error
+
+    def heard_by(self, start: int, stop: int, num_frames: int) -> tuple[slice, "Tensor"]:
+        """The speech tokens that latent frames `start` to `stop` of a film of `num_frames` need,
+        and their windows (F, W), rows of that slice.
+
+        The slice holds everything that the windows and the projector's stack reach, so a part of a
+        film hears exactly what the same latent frames hear in the whole film; at the film's ends it
+        is shifted inward, as the windows are.
+        """
+        r, left, right = self.frames_per_latent, self.window_left, self.window_right
+        margin = max(left, right) + self.speech_stack
+        windows = uniform_windows(num_frames // r, r, left, right)[start:stop]
+        num_tokens = min(num_frames, r * (stop - start) + 2 * margin)
+        first = min(max(0, r * start - margin), num_frames - num_tokens)
+        return slice(first, first + num_tokens), windows - first
 
     @property
     def modulation_rows(self) -> int:

@@ -61,7 +61,9 @@ def render(
         assert width is not None and height is not None
         check_size(width, height)
         film = render_to_file(seed, source, output, width, height)
-        contact_sheet.write_sheet(sheet_file, film.frames)
+        shown = contact_sheet.SheetFrames()
+        shown(film.frames)
+        contact_sheet.write_sheet(sheet_file, shown)
         truth = str(output.with_suffix(".json"))
         result = {"output": str(output), "truth": truth, "seed": seed, "caption": film.caption}
         report(result, f"{output} and {truth}\n{film.caption}", as_json)

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from openmocha.models.config import MoChaConfig
-from openmocha.models.speech_attention import uniform_windows
 from openmocha.training.parallel import Ranks
 from openmocha.training.shards import (
     finished_shards,
@@ -232,10 +231,8 @@ def speech_slice(
 ) -> tuple[int, int, Array]:
     """Which speech tokens a crop needs: (first token, how many, windows (F, W) into them).
 
-    `start` is the crop's first latent frame in a film of `num_frames`. The slice holds everything
-    that the crop's windows and the projector's stack reach, so a crop hears exactly what the same
-    latent frames hear in the whole film; at the film's ends it is shifted inward, as the windows
-    are. Raises ValueError for a crop that a causal VAE did not make from its film's beginning.
+    `start` is the crop's first latent frame in a film of `num_frames`. Raises ValueError for a crop
+    that a causal VAE did not make from its film's beginning.
     """
     if isinstance(model, CausalLayout):
         if start:
@@ -244,14 +241,8 @@ def speech_slice(
                 "start with their film: write other shards"
             )
         return 0, model.num_tokens(latent_frames), np.zeros((latent_frames, 0), np.int64)
-    r, left, right = model.frames_per_latent, model.window_left, model.window_right
-    margin = max(left, right) + model.speech_stack
-    windows = uniform_windows(num_frames // r, r, left, right)[
-        start : start + latent_frames
-    ].numpy()
-    num_tokens = min(num_frames, r * latent_frames + 2 * margin)
-    first = min(max(0, r * start - margin), num_frames - num_tokens)
-    return first, num_tokens, windows - first
+    tokens, windows = model.heard_by(start, start + latent_frames, num_frames)
+    return tokens.start, tokens.stop - tokens.start, windows.numpy()
 
 
 def drop_conditions(rng: np.random.Generator, dropout: Dropout) -> tuple[bool, bool]:

@@ -1,0 +1,113 @@
+"""Films longer than a pass: which frames each pass knows, hears and shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from openmocha import continuation
+from openmocha.backbones.backbone import Conditions
+from openmocha.continuation import passes
+from openmocha.media import read_film
+from openmocha.models.config import MoChaConfig
+from openmocha.pipeline import denoise
+
+PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
+
+
+def voice(seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.3 * rng.standard_normal(round(seconds * 16_000))).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture
+def longer(tiny, monkeypatch):
+    """The tiny model makes 8 latent frames a pass; here 3 of them are known."""
+    monkeypatch.setattr(continuation, "KNOWN", 3 / 8)
+    tiny.to("cpu", torch.float32)
+    yield tiny
+    tiny.to("cpu")
+
+
+@pytest.mark.parametrize("longest", [5, 8, 32])
+@pytest.mark.parametrize("overlap", [2, 3, 4])
+def test_passes_show_every_latent_frame_once(longest, overlap):
+    for total in range(1, 80):
+        shown, before = [], None
+        for one in passes(total, longest, overlap):
+            assert 1 <= one.stop - one.start <= longest
+            assert one.known == (overlap if before else 0)
+            if before is not None:
+                assert one.start == before.stop - overlap  # what is known are its last ones
+            first, last = one.shown
+            shown += range(one.start + first, one.start + last)
+            assert one.stop == total or last < one.stop - one.start  # a right neighbour is there
+            assert one.start == 0 or first > 0  # and a left one
+            before = one
+        assert shown == list(range(total))
+    with pytest.raises(ValueError, match="8 latent frames cannot share 8"):
+        list(passes(40, 8, 8))
+
+
+def test_a_part_hears_what_it_hears_in_the_whole_film():
+    config = MoChaConfig(
+        layers=1, width=8, ffn=8, heads=1, text_widths=(8,), speech_layers=1, speech_width=8
+    )
+    whole, windows = config.heard_by(0, 20, 80)
+    assert whole == slice(0, 80)
+    for start, stop in ((0, 8), (5, 13), (12, 20)):
+        part, inside = config.heard_by(start, stop, 80)
+        assert torch.equal(inside + part.start, windows[start:stop])
+        reach = config.speech_stack
+        assert part.start <= max(0, int(windows[start].min()) - reach)
+        assert part.stop >= min(80, int(windows[stop - 1].max()) + reach + 1)
+
+
+def test_a_long_film_is_what_its_passes_are_by_hand(longer):
+    speech = voice(3.0)  # 72 frames, 18 latent frames: passes of 8, 8 and 8
+    film = longer(PROMPT, speech, seed=5)
+    assert film.frames.shape == (72, 64, 64, 3) and len(film.speech) == 48_000
+    backbone, sampling = longer.backbone, longer.sampling
+    with torch.inference_mode():
+        words, no_words = backbone.encode_text(PROMPT), backbone.encode_text("")
+        tokens = backbone.encode_speech(speech, 72)
+        generator = torch.Generator().manual_seed(5)
+        known, latents = None, torch.zeros(1, 16, 0, 8, 8)
+        for start, stop in ((0, 8), (5, 13), (10, 18)):
+            heard, windows = backbone.heard(tokens, start, stop)
+            conditions = Conditions(words, no_words, heard, windows, known)
+            noise = torch.randn((1, 16, 8, 8, 8), generator=generator)
+            made = denoise(backbone, noise, conditions, sampling)
+            if known is not None:
+                assert torch.equal(made[:, :, :3], known)
+            latents = torch.cat([latents[:, :, :start], made], dim=2)
+            known = made[:, :, -3:]
+        pixels = backbone.decode(latents)
+    whole = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(film.frames - whole).max() <= 1  # the decoder's batches differ
+
+
+def test_one_pass_is_another_film_than_several(longer):
+    speech = voice(3.0)
+    long = longer(PROMPT, speech, seed=5).frames
+    longer.sampling = longer.sampling.with_given(num_frames=128)
+    try:
+        one_pass = longer(PROMPT, speech, seed=5).frames
+    finally:
+        longer.sampling = longer.sampling.with_given(num_frames=32)
+    assert one_pass.shape == long.shape and (one_pass != long).any()
+
+
+def test_frames_are_written_as_they_come(longer, tmp_path):
+    steps, pieces = [], []
+    film = longer.stream(PROMPT, voice(3.0), seed=5, progress=lambda *step: steps.append(step))
+    assert not steps and film.num_frames == 72  # nothing is made before it is asked for
+    film.save(tmp_path / "a.mp4", watch=lambda frames: pieces.append((len(frames), steps[-1])))
+    assert pieces == [(28, (2, 6)), (20, (4, 6)), (24, (6, 6))]
+    read = read_film(tmp_path / "a.mp4")
+    assert len(read.frames) == 72 and read.metadata["num_frames"] == 72
+    assert read.metadata["seed"] == 5
+
+
+def test_films_without_speech_go_on_too(longer):
+    film = longer(PROMPT, num_frames=50, seed=1)
+    assert film.frames.shape[0] == 52 and film.speech is None
