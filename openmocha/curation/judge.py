@@ -25,6 +25,7 @@ TWO_CLIP = "two-clip"
 SPOKEN_OVER = 0.2  # worth as much as this share of the background's colours
 DIFFERENT_DB = 100.0  # between the backgrounds of two clips, as bad as no colour in common
 BESIDE_S = 0.1  # of a cut
+LEAST_SILENCE_S = 0.1  # of a clip, to tell what is heard behind its words
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,20 @@ def conversation(first: Row, second: Row) -> Row:
 def same_scene(a: Clip, b: Clip) -> float:
     """How surely two clips side by side are one scene: what agrees of the colours behind the
     people, more where somebody speaks on over the cut, less where what is heard behind differs."""
-    quiet = [
-        np.percentile(clip.film.heard.bands[hops(clip)].astype(np.float32), 10, axis=0)
-        for clip in (a, b)
-        if len(clip.film.heard.bands[hops(clip)])
-    ]
-    differs_db = float(np.abs(quiet[0] - quiet[1]).mean()) if len(quiet) == 2 else 0.0
+    quiet = [between_words(clip) for clip in (a, b)]
+    differs_db = 0.0
+    if quiet[0] is not None and quiet[1] is not None:
+        differs_db = float(np.abs(quiet[0] - quiet[1]).mean())
     return same_place(a, b) + SPOKEN_OVER * spoken_over(a, b) - differs_db / DIFFERENT_DB
+
+
+def between_words(clip: Clip) -> Array | None:
+    """(4,) how loud each band is where no voice stands out; None where one does nearly always."""
+    levels = clip.film.heard.bands[hops(clip)].astype(np.float32)
+    silent = levels[~voiced(clip)]
+    if len(silent) * HOP_S < LEAST_SILENCE_S:
+        return None
+    return np.asarray(np.percentile(silent, 30, axis=0))
 
 
 def spoken_over(a: Clip, b: Clip) -> bool:

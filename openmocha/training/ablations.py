@@ -63,7 +63,7 @@ class AblationBudget:
 
     stories: int = 700
     base_steps: int = 5000
-    steps: int = 400
+    steps: int = 1600
     batch_size: int = 16
     learning_rate: float = 1e-3
 

@@ -1,0 +1,123 @@
+"""Films of minutes: do seams show, does the character stay the same, do lips keep up?
+
+    python -m benchmarks.long_films --films 8 --seconds 180
+
+Stories of the test split whose characters go on speaking -> films by the model, pass by pass -> per
+film: the picture's change at each seam among the changes of all frames, what the judge reads of
+the last two seconds against the first two, the drift of colours (CIE 1976 dE) between those, and r
+of the mouth in the first and in the last ten seconds; results/long_films.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.intervals import mean, share
+from benchmarks.machine import machine
+from benchmarks.toon_stories import JUDGE, load_pipeline
+from openmocha.continuation import passes
+from openmocha.evaluation.toon_scores import pearson
+from openmocha.media import FPS, read_film
+from openmocha.toon.films import Film, film_from_story
+from openmocha.toon.judge import Judge, load_judge
+from openmocha.toon.sentences import sentence
+from openmocha.toon.stories import make_story
+
+RESULTS = Path(__file__).parent / "results" / "long_films.json"
+SOURCES = ("close-up", "medium close-up")
+LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "clothes_colour")
+ENDS = 2 * FPS  # frames that the character is read from
+
+
+def long_story(seed: int, seconds: float) -> Film:
+    """A character of the test split who speaks sentence after sentence; one frame is drawn."""
+    story = make_story(seed, SOURCES[seed % 2], split="test")
+    (clip,) = story.clips
+    rng = np.random.default_rng(seed)
+    words = " ".join(sentence(rng, "test") for _ in range(round(seconds)))
+    story = dataclasses.replace(story, clips=(dataclasses.replace(clip, words=words),))
+    return film_from_story(story, num_frames=round(seconds * FPS), frames=range(1))
+
+
+def seams_of(num_frames: int, longest: int) -> list[int]:
+    """The first frame that each pass but the first one adds."""
+    planned = list(passes(-(-num_frames // 4), longest // 4))
+    return [4 * (one.start + one.shown[0]) for one in planned[1:]]
+
+
+def row_of(film: Film, frames: np.ndarray, seams: list[int], judge: Judge) -> dict[str, Any]:
+    """What is measured of one film."""
+    first, last = judge.read(frames[:ENDS]), judge.read(frames[-ENDS:])
+    seen = [(first.attribute(name), last.attribute(name)) for name in LOOKS]
+    change = np.array([np.abs(b.astype(int) - a).mean() for a, b in zip(frames, frames[1:])])
+    ranks = [float((change < change[seam - 1]).mean()) for seam in seams]
+    ten = 10 * FPS
+    openings = [judge.read(frames[where]).mouth[:, 0, 0] for where in (np.s_[:ten], np.s_[-ten:])]
+    truth = film.truth.mouth[: len(frames), 0]
+    return {
+        "seed": film.truth.story.seed,
+        "same": [a == b for a, b in seen],
+        "dE": colour_drift(frames[:ENDS], frames[-ENDS:]),
+        "seam_ranks": ranks,
+        "r_first": pearson(openings[0], truth[:ten]),
+        "r_last": pearson(openings[1], truth[-ten:]),
+    }
+
+
+def colour_drift(first: np.ndarray, last: np.ndarray) -> float:
+    """CIE 1976 dE between the mean colours of two stretches of frames, the mean of a grid of 4 x 4
+    fields: small movements stay within a field."""
+    import cv2
+
+    means = []
+    for frames in (first, last):
+        picture = frames.astype(np.float32).mean(0) / 255
+        fields = cv2.resize(picture, (4, 4), interpolation=cv2.INTER_AREA)
+        means.append(cv2.cvtColor(fields, cv2.COLOR_RGB2LAB))
+    return float(np.linalg.norm(means[0] - means[1], axis=-1).mean())
+
+
+def main() -> None:
+    """Make the films that are not there yet, measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="toon")
+    parser.add_argument("--films", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--out", type=Path, default=Path("runs/long_films"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    pipeline, judge, rows = load_pipeline(options.model), load_judge(JUDGE), []
+    for seed in range(options.films):
+        film = long_story(seed, options.seconds)
+        path = options.out / f"{seed}-{options.seconds:.0f}.mp4"
+        if not path.exists():
+            started = time.monotonic()
+            pipeline.stream(film.caption, film.speech, seed=seed).save(path)
+            print(f"{path}: {time.monotonic() - started:.0f} s", flush=True)
+        frames = read_film(path).frames
+        seams = seams_of(len(frames), pipeline.sampling.num_frames)
+        rows.append(row_of(film, frames, seams, judge))
+        print(json.dumps(rows[-1]), flush=True)
+    figures = {
+        "character the same": share([same for row in rows for same in row["same"]]),
+        "dE": mean([row["dE"] for row in rows]),
+        "seams above the 95th percentile of all changes": share(
+            [rank > 0.95 for row in rows for rank in row["seam_ranks"]]
+        ),
+        "r, first ten seconds": mean([row["r_first"] for row in rows]),
+        "r, last ten seconds": mean([row["r_last"] for row in rows]),
+        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(figures, indent=1))
+    content = {"machine": machine(), "seconds": options.seconds, "films": options.films}
+    if options.seconds >= 60: RESULTS.write_text(json.dumps(content | {"figures": figures}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
