@@ -105,6 +105,9 @@ def generate(
     allow_cut: Annotated[
         bool, typer.Option("--allow-cut", help="Use the beginning of a speech that is too long.")
     ] = False,
+    together: Annotated[
+        bool, typer.Option("--together", help="All clips of a script in one pass (the paper).")
+    ] = False,
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
     ] = False,
@@ -151,6 +154,7 @@ def generate(
                 speech_guidance_scale=speech_guidance,
                 seed=seed,
                 allow_cut=allow_cut,
+                together=together,
                 progress=progress,
             )
             shown = contact_sheet.SheetFrames(film.fps)

@@ -15,25 +15,23 @@ frames, H W pixels.
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from einops import rearrange
-from torch import Tensor
 
 from openmocha import media
 from openmocha.backbones import folder as model_folders
-from openmocha.backbones.backbone import Backbone, Conditions, fit_speech, held
-from openmocha.continuation import Pass, passes
+from openmocha.backbones.backbone import Backbone, Conditions, fit_speech
+from openmocha.filming import Plan, film_pieces
 from openmocha.memory import Memory
 from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
 from openmocha.precision import matrix_dtype, usable_device
 from openmocha.prompt import Script, parse_prompt
 from openmocha.sampling import Sampling
+from openmocha.takes import GAP_S, Take, takes_of
 
 
 class MoChaPipeline:
@@ -68,6 +66,7 @@ class MoChaPipeline:
         negative_prompt: str | None = None,
         seed: int | None = None,
         allow_cut: bool = False,
+        together: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> MoChaStream:
         """Check a request and encode it; the film is made while its pieces are taken.
@@ -84,12 +83,14 @@ class MoChaPipeline:
             seed: of the noise; drawn and reported in the settings if not given.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
+            together: make all clips of a script in one pass, as the paper does; else a model that
+                can makes those with recordings of their own one by one (takes.py).
             progress: called after each step with (steps done, steps in all).
 
         Raises ValueError or OSError for anything wrong with the prompt, the speech, or a setting;
         warns about a silent speech.
         """
-        words, speech_files = self._words(prompt)
+        script = self._script(prompt)
         sampling = self.sampling.with_given(
             height=height,
             width=width,
@@ -97,22 +98,22 @@ class MoChaPipeline:
             text_guidance_scale=text_guidance_scale,
             speech_guidance_scale=speech_guidance_scale,
         )
-        recording = gather_speech(speech_files, speech)
+        speeches = gather_speeches(() if script is None else script.speech_files, speech)
+        recording = media.join_speeches(speeches, GAP_S) if speeches else None
         picture = media.load_image(image) if isinstance(image, str | os.PathLike) else image
-        self.backbone.format.check_request(
-            sampling, words, recording is not None, picture is not None
-        )
+        plan, words = self.backbone.format, "" if script is None else script.prompt
+        plan.check_request(sampling, words, recording is not None, picture is not None)
         num_frames = self._num_frames(recording, num_frames, allow_cut)
         if negative_prompt is None:
-            negative_prompt = self.backbone.format.negative_prompt
+            negative_prompt = plan.negative_prompt
         seed = secrets.randbelow(2**31) if seed is None else seed
 
-        conditions = self._conditions(
-            words, negative_prompt, recording, picture, num_frames, sampling
-        )
-        pieces = self._pieces(conditions, num_frames, sampling, seed, progress)
-        fps = self.backbone.format.fps
-        spoken = None if recording is None else fit_speech(recording, num_frames, fps)
+        takes = [Take(words, num_frames)]
+        if script is not None and plan.continues and len(speeches) > 1 and not together:
+            takes = takes_of(script, speeches, num_frames, plan.fps, plan.frames_per_latent)
+        encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
+        longest = plan.num_latents(self.sampling.num_frames)
+        making = Plan(sampling, longest, seed, progress)
         settings = {
             "prompt": words,
             "negative_prompt": negative_prompt,
@@ -120,123 +121,56 @@ class MoChaPipeline:
             "seed": seed,
             **asdict(sampling),
             "num_frames": num_frames,
-            "fps": fps,
+            "takes": len(takes),
+            "fps": plan.fps,
             "device": self.backbone.device.type,
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
         }
         return MoChaStream(
-            pieces, num_frames, sampling.height, sampling.width, spoken, fps, PROVENANCE | settings
+            film_pieces(self.backbone, takes, encoded, making),
+            num_frames,
+            sampling.height,
+            sampling.width,
+            None if recording is None else fit_speech(recording, num_frames, plan.fps),
+            plan.fps,
+            PROVENANCE | settings,
         )
 
-    # --- the film, pass by pass ------------------------------------------------------------------
-
     @torch.inference_mode()
-    def _conditions(
+    def _encoded(
         self,
-        words: str,
+        takes: Sequence[Take],
         negative_prompt: str,
         recording: media.Speech | None,
         picture: media.Frames | None,
-        num_frames: int,
         sampling: Sampling,
-    ) -> Conditions:
-        """Everything that the film is made from, encoded."""
+    ) -> list[Conditions]:
+        """Everything that each take is made from. The speech is encoded as a whole, then cut."""
         backbone, known = self.backbone, None
         if picture is not None:
             known = backbone.encode_image(picture, sampling.height, sampling.width)
-        return Conditions(
-            words=backbone.encode_text(words),
-            no_words=backbone.encode_text(negative_prompt),
-            speech=backbone.encode_speech(recording, num_frames),
-            known=known,
-        )
-
-    @torch.inference_mode()
-    def _pieces(
-        self,
-        conditions: Conditions,
-        num_frames: int,
-        sampling: Sampling,
-        seed: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> Iterator[media.Frames]:
-        """Noise -> latents -> frames, once for a short film, in overlapping passes for a long one
-        (continuation.py)."""
-        self.backbone.before_denoising()
-        noise = self.draw_noise(num_frames, sampling, seed)
-        planned = self._passes(num_frames)
-        latents = None
-        for number, one in enumerate(planned):
-            if latents is not None:
-                conditions = replace(conditions, known=latents[:, :, -one.known :])
-            heard = self._heard(conditions, one)
-            told = in_all(progress, number, len(planned))
-            latents = self._denoise(next(noise), heard, sampling, told)
-            yield as_frames(self._decode_shown(latents, one))
-
-    def _passes(self, num_frames: int) -> list[Pass]:
-        plan = self.backbone.format
-        total, longest = (plan.num_latents(n) for n in (num_frames, self.sampling.num_frames))
-        return list(passes(total, longest if plan.continues else max(longest, total)))
-
-    def draw_noise(self, num_frames: int, sampling: Sampling, seed: int) -> Iterator[Tensor]:
-        """(1, C, F, h, w) of each pass, drawn on the CPU so that a seed means the same film on
-        every device."""
-        channels, _, *size = self.backbone.latent_shape(num_frames, sampling.height, sampling.width)
-        generator = torch.Generator("cpu").manual_seed(seed)
-        for one in self._passes(num_frames):
-            shape = (1, channels, one.stop - one.start, *size)
-            yield torch.randn(shape, generator=generator).to(self.backbone.device)
-
-    def _heard(self, conditions: Conditions, one: Pass) -> Conditions:
-        """The conditions with the part of the speech that a pass needs."""
-        if conditions.speech is None:
-            return conditions
-        speech, windows = self.backbone.heard(conditions.speech, one.start, one.stop)
-        return replace(conditions, speech=speech, windows=windows)
-
-    def _decode_shown(self, latents: Tensor, one: Pass) -> Tensor:
-        """The frames that a pass adds; the decoder sees a latent frame on either side."""
-        first, last = one.shown
-        pixels = self._decode(latents[:, :, max(0, first - 1) : last + 1])
-        r = self.backbone.format.frames_per_latent
-        skipped = r if first else 0
-        return pixels[:, skipped : skipped + r * (last - first)]
-
-    # --- memory ----------------------------------------------------------------------------------
-
-    def _denoise(
-        self,
-        noise: Tensor,
-        conditions: Conditions,
-        sampling: Sampling,
-        progress: Callable[[int, int], None] | None,
-    ) -> Tensor:
-        try:
-            return denoise(self.backbone, noise, conditions, sampling, progress)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"the GPU ran out of memory at {sampling.width}x{sampling.height} and "
-                f"{noise.shape[2]} latent frames; try a lower --memory setting, a smaller --size "
-                "or a shorter recording"
-            ) from error
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        """The work is done by now: a film that cannot be decoded at once is decoded slowly."""
-        try:
-            return self.backbone.decode(latents)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            return self.backbone.decode_sparingly(latents)
+        no_words = backbone.encode_text(negative_prompt)
+        lengths = [take.num_frames for take in takes]
+        speech = backbone.encode_speech(recording, sum(lengths))
+        parts = [speech] * len(takes)
+        if speech is not None and len(takes) > 1:
+            parts = list(torch.split(speech, lengths, dim=1))
+        return [
+            Conditions(backbone.encode_text(take.words), no_words, part, known=first)
+            for take, part, first in zip(
+                takes, parts, [known, *[None] * (len(takes) - 1)], strict=True
+            )
+        ]
 
     # --- the request ------------------------------------------------------------------------------
 
-    def _words(self, prompt: str | Script) -> tuple[str, Sequence[Path]]:
-        """What the model is told, and the recordings that a script names."""
-        if isinstance(prompt, str) and not prompt.strip() and not self.backbone.format.needs_prompt:
-            return "", ()
-        script = prompt if isinstance(prompt, Script) else parse_prompt(prompt)
-        return script.prompt, script.speech_files
+    def _script(self, prompt: str | Script) -> Script | None:
+        """A prompt as a script; None where it is empty and the model needs no words."""
+        if isinstance(prompt, Script):
+            return prompt
+        if not prompt.strip() and not self.backbone.format.needs_prompt:
+            return None
+        return parse_prompt(prompt)
 
     def _num_frames(
         self, speech: media.Speech | None, num_frames: int | None, allow_cut: bool
@@ -313,60 +247,25 @@ class MoChaPipeline:
         model_folders.save(self.backbone, self.sampling, folder, dtype)
 
 
-def denoise(
-    backbone: Backbone,
-    noise: Tensor,
-    conditions: Conditions,
-    sampling: Sampling,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Noise (1, C, F, h, w) -> latents, one guided velocity a step; known first frames stay
-    as they are."""
-    solver = backbone.solver(sampling)
-    latents = held(noise, conditions.known)
-    for step in range(sampling.num_inference_steps):
-        velocity = backbone.velocity(latents, solver.level(step), conditions, sampling)
-        latents = held(solver.step(step, velocity, latents), conditions.known)
-        if progress is not None:
-            progress(step + 1, sampling.num_inference_steps)
-    return latents
-
-
-def in_all(
-    progress: Callable[[int, int], None] | None, number: int, passes: int
-) -> Callable[[int, int], None] | None:
-    """Progress of pass `number` as that of all passes."""
-    if progress is None:
-        return None
-    return lambda done, steps: progress(number * steps + done, passes * steps)
-
-
-def as_frames(pixels: Tensor) -> media.Frames:
-    """Pixels (1, T, 3, H, W) in [-1, 1] -> frames uint8 (T, H, W, 3)."""
-    shown = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
-    frames: media.Frames = np.ascontiguousarray(rearrange(shown, "1 T c H W -> T H W c").numpy())
-    return frames
-
-
-def gather_speech(
+def gather_speeches(
     files: Sequence[Path], speech: str | os.PathLike[str] | media.Speech | None
-) -> media.Speech | None:
-    """The one recording of the film: as given, or the script's clips joined in their order.
+) -> list[media.Speech]:
+    """The film's recordings: the one given, or the script's in their order, or none.
 
-    Raises ValueError where both are given; warns where it is silent.
+    Raises ValueError where both are given; warns where all is silent.
     """
     if files and speech is not None:
         raise ValueError("the script names speech files and a speech was given too; keep one")
     if files:
-        recording = media.join_speeches([media.load_speech(file) for file in files])
+        speeches = [media.load_speech(file) for file in files]
     elif speech is None:
-        return None
+        return []
     elif isinstance(speech, str | os.PathLike):
-        recording = media.load_speech(speech)
+        speeches = [media.load_speech(speech)]
     else:
-        recording = speech
-        media.check_speech(recording)
-    if media.is_silent(recording):
+        media.check_speech(speech)
+        speeches = [speech]
+    if all(media.is_silent(one) for one in speeches):
         message = "the speech is silent: nobody will be seen speaking"
         warnings.warn(message, media.SpeechWarning, stacklevel=3)
-    return recording
+    return speeches

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,18 @@ class Script:
             )
         return text
 
+    def alone(self, number: int) -> str:
+        """Clip `number` (from 0) as a prompt of its own: where a tag is first used, its character
+        is described; later it is "the young woman", as the description begins."""
+        text = self.clips[number].text
+        for character in self.characters:
+            before, _, after = character.description.partition(f" ({character.tag})")
+            whole, noun = f"{before}{after}".rstrip(". "), re.sub(r"^(An?|The)\s+", "", before)
+            tag = re.compile(rf"\b{character.tag}\b")
+            text = tag.sub(partial(_in_place, whole), text, count=1)
+            text = tag.sub(partial(_in_place, f"the {noun}"), text)
+        return text
+
     @property
     def speech_files(self) -> tuple[Path, ...]:
         """The clips' recordings in order, () if there are none; ValueError if some lack one."""
@@ -125,6 +138,14 @@ class Script:
                 "clip, or none and the whole conversation as one recording"
             )
         return files
+
+
+def _in_place(words: str, found: re.Match[str]) -> str:
+    """Words for a tag: capital at the start of a sentence; a comma closes a list of features."""
+    starts = re.search(r"(^|[.!?:]\s+)$", found.string[: found.start()]) is not None
+    goes_on = re.match(r"\s+\w", found.string[found.end() :]) is not None
+    first = words[0].upper() if starts else words[0].lower()
+    return first + words[1:] + ("," if "," in words and goes_on else "")
 
 
 def _parts(script: Script) -> tuple[tuple[Character, ...], tuple[str, ...]]:

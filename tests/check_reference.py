@@ -28,11 +28,11 @@ from torch import Tensor
 
 from openmocha.backbones.backbone import Conditions, FilmFormat, image_pixels
 from openmocha.backbones.hunyuan import SAMPLING, HunyuanBackbone, Words
+from openmocha.filming import denoise
 from openmocha.models.demo_checkpoint import model_settings, overlay
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel, Speech, own_frame_windows
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.weights import assemble
-from openmocha.pipeline import denoise
 
 # Where how_to_check names no tolerance: the answer is the same arithmetic.
 TOLERANCES = {

@@ -7,9 +7,9 @@ import torch
 from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
 from openmocha.continuation import passes
+from openmocha.filming import denoise
 from openmocha.media import read_film
 from openmocha.models.config import MoChaConfig
-from openmocha.pipeline import denoise
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 

@@ -11,8 +11,9 @@ from openmocha import media
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import stack_text
 from openmocha.contact_sheet import write_png
+from openmocha.filming import denoise, draw_noise
 from openmocha.media import read_film
-from openmocha.pipeline import MoChaPipeline, denoise
+from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Character, Clip, Script
 from openmocha.sampling import Sampling
 
@@ -65,7 +66,7 @@ def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, sc
     with torch.inference_mode():
         text, no_text = (tiny.backbone.encode_text(words) for words in (PROMPT, ""))
         speech = tiny.backbone.encode_speech(voice(), 24) if with_speech else None
-        noise = next(tiny.draw_noise(24, sampling, seed=0))
+        noise = draw_noise(tiny.backbone, 6, sampling, torch.Generator().manual_seed(0))
         conditions = Conditions(text, no_text, speech)
         latents = denoise(tiny.backbone, noise, conditions, sampling)
         expected = reference_latents(tiny, noise, text, no_text, speech, sampling)
@@ -237,7 +238,7 @@ def test_an_image_is_the_first_latent_and_stays_so(tiny, tmp_path):
     with torch.inference_mode():
         text = tiny.backbone.encode_text(PROMPT)
         first = tiny.backbone.encode_image(image, 64, 64)
-        noise = next(tiny.draw_noise(16, tiny.sampling, seed=0))
+        noise = draw_noise(tiny.backbone, 4, tiny.sampling, torch.Generator().manual_seed(0))
         conditions = Conditions(text, text, known=first)
         latents = denoise(tiny.backbone, noise, conditions, tiny.sampling)
     assert first.shape == (1, 16, 1, 8, 8) and torch.equal(latents[:, :, :1], first)

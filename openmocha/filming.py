@@ -1,0 +1,181 @@
+"""Noise to frames: take by take (takes.py), pass by pass (continuation.py).
+
+    for each take, for each of its passes:
+        noise -> denoise, what is known held -> decode what is new -> frames
+
+Dimension letters: B batch, C latent channels, F latent frames, h w latent rows/cols, T video
+frames, H W pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from openmocha import media
+from openmocha.backbones.backbone import Backbone, Conditions, held
+from openmocha.continuation import Pass, overlap_of, passes
+from openmocha.sampling import Sampling
+from openmocha.takes import Take
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a film is made: its settings, the latent frames of the longest pass, and who is told
+    after each step (steps done, steps in all)."""
+
+    sampling: Sampling
+    longest: int
+    seed: int
+    progress: Progress | None = None
+
+
+@torch.inference_mode()
+def film_pieces(
+    backbone: Backbone, takes: Sequence[Take], encoded: Sequence[Conditions], plan: Plan
+) -> Iterator[media.Frames]:
+    """The frames of all takes, a piece after each pass; `encoded` are the takes' conditions.
+
+    Raises ValueError where a GPU's memory does not suffice.
+    """
+    backbone.before_denoising()
+    generator = torch.Generator("cpu").manual_seed(plan.seed)
+    planned = planned_passes(backbone, takes, plan.longest)
+    told = counted(plan, sum(len(part) for part in planned))
+    ends: list[Conditions] = []  # of each take: its last latents, and what was heard there
+    for take, conditions, part in zip(takes, encoded, planned, strict=True):
+        if take.after is not None:
+            conditions = going_on(conditions, ends[take.after])
+        latents = None
+        for one in part:
+            if latents is not None:
+                conditions = replace(conditions, known=latents[:, :, -one.known :])
+            noise = draw_noise(backbone, one.stop - one.start, plan.sampling, generator)
+            heard = heard_in(backbone, conditions, one)
+            latents = denoise_in_memory(backbone, noise, heard, plan.sampling, told)
+            yield as_frames(decode_shown(backbone, latents, one))
+        assert latents is not None
+        ends.append(end_of(backbone, conditions, latents, plan.longest))
+
+
+def planned_passes(backbone: Backbone, takes: Sequence[Take], longest: int) -> list[list[Pass]]:
+    """The passes of each take. One that goes on begins with as many frames as its predecessor
+    ended with."""
+    planned: list[list[Pass]] = []
+    for take in takes:
+        new, hidden = backbone.format.num_latents(take.num_frames), 0
+        if take.after is not None:
+            hidden = min(overlap_of(longest), planned[take.after][-1].total)
+        planned.append(list(passes(hidden + new, longest, hidden=hidden)))
+    return planned
+
+
+def counted(plan: Plan, num_passes: int) -> Callable[[], None]:
+    """Called after every step: tells how many of all are done."""
+    done, total = 0, num_passes * plan.sampling.num_inference_steps
+
+    def told() -> None:
+        nonlocal done
+        done += 1
+        if plan.progress is not None:
+            plan.progress(done, total)
+
+    return told
+
+
+def going_on(conditions: Conditions, before: Conditions) -> Conditions:
+    """A take's conditions that begin with the end of another: its latents, and its speech."""
+    speech = conditions.speech
+    if speech is not None and before.speech is not None:
+        speech = torch.cat([before.speech, speech], dim=1)
+    return replace(conditions, speech=speech, known=before.known)
+
+
+def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:
+    """What a later take needs to go on from this one."""
+    kept = latents[:, :, -overlap_of(longest) :]
+    num_tokens = kept.shape[2] * backbone.format.frames_per_latent
+    speech = None if conditions.speech is None else conditions.speech[:, -num_tokens:]
+    return replace(conditions, known=kept, speech=speech)
+
+
+def heard_in(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:
+    """The conditions with the part of the speech that a pass needs."""
+    if conditions.speech is None:
+        return conditions
+    speech, windows = backbone.heard(conditions.speech, one.start, one.stop)
+    return replace(conditions, speech=speech, windows=windows)
+
+
+def draw_noise(
+    backbone: Backbone, num_latents: int, sampling: Sampling, generator: torch.Generator
+) -> Tensor:
+    """(1, C, F, h, w), drawn on the CPU so that a seed means the same film on every device."""
+    channels, _, *size = backbone.latent_shape(1, sampling.height, sampling.width)
+    shape = (1, channels, num_latents, *size)
+    return torch.randn(shape, generator=generator).to(backbone.device)
+
+
+def denoise(
+    backbone: Backbone,
+    noise: Tensor,
+    conditions: Conditions,
+    sampling: Sampling,
+    told: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Noise (1, C, F, h, w) -> latents, one guided velocity a step; known first frames stay as
+    they are."""
+    solver = backbone.solver(sampling)
+    latents = held(noise, conditions.known)
+    for step in range(sampling.num_inference_steps):
+        velocity = backbone.velocity(latents, solver.level(step), conditions, sampling)
+        latents = held(solver.step(step, velocity, latents), conditions.known)
+        told()
+    return latents
+
+
+def denoise_in_memory(
+    backbone: Backbone,
+    noise: Tensor,
+    conditions: Conditions,
+    sampling: Sampling,
+    told: Callable[[], None],
+) -> Tensor:
+    """As denoise; a GPU without memory left becomes advice."""
+    try:
+        return denoise(backbone, noise, conditions, sampling, told)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"the GPU ran out of memory at {sampling.width}x{sampling.height} and "
+            f"{noise.shape[2]} latent frames; try a lower --memory setting, a smaller --size "
+            "or a shorter recording"
+        ) from error
+
+
+def decode_shown(backbone: Backbone, latents: Tensor, one: Pass) -> Tensor:
+    """The frames (1, T, 3, H, W) that a pass adds; a decoder sees a latent frame on either side.
+
+    The work is done by now: what cannot be decoded at once is decoded slowly.
+    """
+    first, last = one.shown
+    around = latents[:, :, max(0, first - 1) : last + 1]
+    try:
+        pixels = backbone.decode(around)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        pixels = backbone.decode_sparingly(around)
+    r = backbone.format.frames_per_latent
+    skipped = r if first else 0
+    return pixels[:, skipped : skipped + r * (last - first)]
+
+
+def as_frames(pixels: Tensor) -> media.Frames:
+    """Pixels (1, T, 3, H, W) in [-1, 1] -> frames uint8 (T, H, W, 3)."""
+    shown = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    frames: media.Frames = np.ascontiguousarray(rearrange(shown, "1 T c H W -> T H W c").numpy())
+    return frames

@@ -1,0 +1,131 @@
+"""A take per clip of a script: where they cut, what each is told, what each goes on from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from openmocha import media
+from openmocha.backbones.backbone import Conditions
+from openmocha.filming import denoise
+from openmocha.prompt import Character, Clip, Script
+from openmocha.takes import takes_of
+
+PEOPLE = (
+    Character("Person1", "A young woman with long black hair, wearing a yellow dress"),
+    Character("Person2", "an elderly man"),
+)
+
+
+def voice(seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.3 * rng.standard_normal(round(seconds * 16_000))).clip(-1, 1).astype(np.float32)
+
+
+def script_of(*texts):
+    return Script(PEOPLE, tuple(Clip(text) for text in texts))
+
+
+def test_a_clip_alone_describes_whom_it_shows():
+    script = script_of(
+        "A close-up of Person1 in a park. Person1 nods; then Person2's dog barks at Person1.",
+        "Person2 answers.",
+    )
+    assert script.alone(0) == (
+        "A close-up of a young woman with long black hair, wearing a yellow dress, in a park. "
+        "The young woman nods; then an elderly man's dog barks at the young woman."
+    )
+    assert script.alone(1) == "An elderly man answers."
+
+
+def test_takes_cut_amid_the_pauses_and_go_on_from_the_same_view():
+    script = script_of(
+        "A close-up of Person1.", "A close-up of Person2.", "A Close-up of Person1 again.",
+        "A wide shot of Person1.", "A close-up of Person2 and Person1.", "Close-up: Person2.",
+    )  # fmt: skip
+    speeches = [voice(1.0)] * 6  # 7 s with their pauses of 0.2 s
+    takes = takes_of(script, speeches, 168, 24, 4)
+    ends = np.cumsum([take.num_frames for take in takes])
+    middles = [round((1.2 * (k + 1) - 0.1) * 24 / 4) * 4 for k in range(5)]
+    assert ends.tolist() == [*middles, 168]
+    assert [take.after for take in takes] == [None, None, 0, None, None, 1]
+    assert [take.words for take in takes] == [script.alone(number) for number in range(6)]
+    shortest = takes_of(script, [voice(media.MIN_SPEECH_S)] * 6, 56, 24, 4)
+    assert min(take.num_frames for take in shortest) >= 4
+
+
+@pytest.fixture
+def files(tmp_path):
+    frames = np.zeros((4, 64, 64, 3), np.uint8)
+    paths = []
+    for number, seconds in enumerate((1.0, 0.7, 0.6)):
+        media.write_film(tmp_path / f"{number}.mp4", np.tile(frames, (6, 1, 1, 1)), voice(seconds))
+        paths.append(tmp_path / f"{number}.mp4")
+    return paths
+
+
+def dialogue(files: list[Path]) -> Script:
+    texts = ("A close-up of Person1.", "A close-up of Person2.", "A close-up of Person1.")
+    clips = (Clip(text, speech=file) for text, file in zip(texts, files, strict=True))
+    return Script(PEOPLE, tuple(clips))
+
+
+def test_a_dialogue_is_its_takes_by_hand(tiny, files):
+    tiny.to("cpu", torch.float32)
+    script = dialogue(files)
+    film = tiny(script, seed=4)
+    speeches = [media.load_speech(file) for file in files]
+    joined = media.join_speeches(speeches)
+    takes = takes_of(script, speeches, len(film.frames), 24, 4)
+    assert film.settings["takes"] == 3 and (film.speech[: len(joined)] == joined).all()
+    backbone, sampling = tiny.backbone, tiny.sampling
+    first, second, third = (take.num_frames // 4 for take in takes)
+    shown = []
+    with torch.inference_mode():
+        tokens = backbone.encode_speech(joined, len(film.frames))
+        generator = torch.Generator().manual_seed(4)
+
+        def take(words, heard, num_latents, known=None):
+            speech, windows = backbone.heard(heard, 0, num_latents)
+            text, no_text = backbone.encode_text(words), backbone.encode_text("")
+            noise = torch.randn((1, 16, num_latents, 8, 8), generator=generator)
+            conditions = Conditions(text, no_text, speech, windows, known)
+            return denoise(backbone, noise, conditions, sampling)
+
+        one = take(takes[0].words, tokens[:, : 4 * first], first)
+        two = take(takes[1].words, tokens[:, 4 * first : 4 * (first + second)], second)
+        heard = torch.cat([tokens[:, 4 * (first - 2) : 4 * first], tokens[:, -4 * third :]], dim=1)
+        three = take(takes[2].words, heard, third + 2, one[:, :, -2:])
+        shown = [backbone.decode(one), backbone.decode(two), backbone.decode(three)[:, 8:]]
+    pixels = torch.cat(shown, dim=1)[0].clamp(-1, 1)
+    expected = ((pixels + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(film.frames - expected).max() <= 1
+    tiny.to("cpu")
+
+
+def test_together_is_one_pass_with_the_papers_template(tiny, files):
+    script = dialogue(files[:2] + files[:1])
+    apart = tiny(script, seed=4, num_inference_steps=1)
+    together = tiny(script, seed=4, num_inference_steps=1, together=True)
+    assert (apart.settings["takes"], together.settings["takes"]) == (3, 1)
+    assert apart.frames.shape == together.frames.shape
+    assert (apart.frames != together.frames).any()
+    one_recording = tiny(
+        Script(PEOPLE, tuple(Clip(clip.text) for clip in script.clips)),
+        voice(1.0), seed=4, num_inference_steps=1,
+    )  # fmt: skip
+    assert one_recording.settings["takes"] == 1  # nobody knows where it would be cut
+
+
+def test_a_take_longer_than_a_pass_that_goes_on(tiny, files):
+    script = dialogue(files)
+    tiny.sampling = tiny.sampling.with_given(num_frames=16)  # 4 latent frames a pass
+    try:
+        steps = []
+        film = tiny.stream(script, seed=4, progress=lambda *step: steps.append(step))
+        pieces = list(film.pieces)
+    finally:
+        tiny.sampling = tiny.sampling.with_given(num_frames=32)
+    assert sum(map(len, pieces)) == film.num_frames
+    assert steps[-1][0] == steps[-1][1] == len(steps) == 2 * len(pieces)
