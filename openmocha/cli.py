@@ -103,10 +103,11 @@ def generate(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
     allow_cut: Annotated[
-        bool, typer.Option("--allow-cut", help="Use the beginning of a speech that is too long.")
+        bool,
+        typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
     ] = False,
     together: Annotated[
-        bool, typer.Option("--together", help="All clips of a script in one pass (the paper).")
+        bool, typer.Option("--together", help="All clips of a script in one take, as the paper.")
     ] = False,
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
@@ -157,7 +158,7 @@ def generate(
                 together=together,
                 progress=progress,
             )
-            shown = contact_sheet.SheetFrames(film.fps)
+            shown = None if sheet_file is None else contact_sheet.SheetFrames(film.fps)
             film.save(output, watch=shown)
         contact_sheet.write_sheet(sheet_file, shown)
         result = {

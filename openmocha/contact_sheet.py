@@ -51,9 +51,9 @@ def sheet_file(film: Path, wanted: bool) -> Path | None:
     return whole_file.check_output(film.with_suffix(".png"), ".png") if wanted else None
 
 
-def write_sheet(file: Path | None, shown: SheetFrames) -> None:
+def write_sheet(file: Path | None, shown: SheetFrames | None) -> None:
     """Write the contact sheet, if one is wanted."""
-    if file is not None:
+    if file is not None and shown is not None:
         write_png(file, contact_sheet(shown.kept))
 
 

@@ -10,13 +10,13 @@ on with a film. They carry who is seen, where, and how everything moves.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-KNOWN = 1 / 4  # of a pass; see benchmarks/long_films.py
+KNOWN = 1 / 4  # of a pass: 1.3 s of 5.3 s, which costs a third more than none would
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Latent frames `start` to `stop` of a take of `total`; the first `known` of them are there.
-    `hidden` of the take's frames are the end of an earlier one, and seen there."""
+    """Latent frames `start` to `stop` of a take of `total`; the first `known` of them were made
+    before. `hidden` of the take's frames are the end of an earlier one, and seen there."""
 
     start: int
     stop: int

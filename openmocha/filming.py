@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Making:
     """How a film is made: its settings, the latent frames of the longest pass, and who is told
     after each step (steps done, steps in all)."""
 
@@ -35,18 +35,29 @@ class Plan:
     progress: Progress | None = None
 
 
-@torch.inference_mode()
 def film_pieces(
-    backbone: Backbone, takes: Sequence[Take], encoded: Sequence[Conditions], plan: Plan
+    backbone: Backbone, takes: Sequence[Take], encoded: Sequence[Conditions], making: Making
 ) -> Iterator[media.Frames]:
     """The frames of all takes, a piece after each pass; `encoded` are the takes' conditions.
 
-    Raises ValueError where a GPU's memory does not suffice.
+    Raises ValueError at once where takes of that length cannot be made, and while frames are taken
+    where a GPU's memory does not suffice.
     """
+    planned = planned_passes(backbone, takes, making.longest)
+    return _film(backbone, takes, encoded, planned, making)
+
+
+@torch.inference_mode()
+def _film(
+    backbone: Backbone,
+    takes: Sequence[Take],
+    encoded: Sequence[Conditions],
+    planned: Sequence[Sequence[Pass]],
+    making: Making,
+) -> Iterator[media.Frames]:
     backbone.before_denoising()
-    generator = torch.Generator("cpu").manual_seed(plan.seed)
-    planned = planned_passes(backbone, takes, plan.longest)
-    told = counted(plan, sum(len(part) for part in planned))
+    generator = torch.Generator("cpu").manual_seed(making.seed)
+    after_step = counted(making, sum(len(part) for part in planned))
     ends: list[Conditions] = []  # of each take: its last latents, and what was heard there
     for take, conditions, part in zip(takes, encoded, planned, strict=True):
         if take.after is not None:
@@ -55,12 +66,12 @@ def film_pieces(
         for one in part:
             if latents is not None:
                 conditions = replace(conditions, known=latents[:, :, -one.known :])
-            noise = draw_noise(backbone, one.stop - one.start, plan.sampling, generator)
+            noise = draw_noise(backbone, one.stop - one.start, making.sampling, generator)
             heard = heard_in(backbone, conditions, one)
-            latents = denoise_in_memory(backbone, noise, heard, plan.sampling, told)
+            latents = denoise_in_memory(backbone, noise, heard, making.sampling, after_step)
             yield as_frames(decode_shown(backbone, latents, one))
         assert latents is not None
-        ends.append(end_of(backbone, conditions, latents, plan.longest))
+        ends.append(end_of(backbone, conditions, latents, making.longest))
 
 
 def planned_passes(backbone: Backbone, takes: Sequence[Take], longest: int) -> list[list[Pass]]:
@@ -75,15 +86,15 @@ def planned_passes(backbone: Backbone, takes: Sequence[Take], longest: int) -> l
     return planned
 
 
-def counted(plan: Plan, num_passes: int) -> Callable[[], None]:
+def counted(making: Making, num_passes: int) -> Callable[[], None]:
     """Called after every step: tells how many of all are done."""
-    done, total = 0, num_passes * plan.sampling.num_inference_steps
+    done, total = 0, num_passes * making.sampling.num_inference_steps
 
     def told() -> None:
         nonlocal done
         done += 1
-        if plan.progress is not None:
-            plan.progress(done, total)
+        if making.progress is not None:
+            making.progress(done, total)
 
     return told
 
@@ -91,7 +102,8 @@ def counted(plan: Plan, num_passes: int) -> Callable[[], None]:
 def going_on(conditions: Conditions, before: Conditions) -> Conditions:
     """A take's conditions that begin with the end of another: its latents, and its speech."""
     speech = conditions.speech
-    if speech is not None and before.speech is not None:
+    if speech is not None:
+        assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
     return replace(conditions, speech=speech, known=before.known)
 
@@ -152,8 +164,8 @@ def denoise_in_memory(
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"the GPU ran out of memory at {sampling.width}x{sampling.height} and "
-            f"{noise.shape[2]} latent frames; try a lower --memory setting, a smaller --size "
-            "or a shorter recording"
+            f"{noise.shape[2]} latent frames a pass; try a lower --memory setting, a smaller "
+            "--size, or a recording shorter than that"
         ) from error
 
 

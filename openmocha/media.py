@@ -78,7 +78,7 @@ def check_speech(speech: Speech, name: str = "speech") -> None:
         )
 
 
-def join_speeches(speeches: Sequence[Speech], gap_s: float = 0.2) -> Speech:
+def join_speeches(speeches: Sequence[Speech], gap_s: float) -> Speech:
     """Speeches one after the other with a pause between them: nobody talks over another."""
     gap = np.zeros(round(gap_s * SPEECH_RATE_HZ), np.float32)
     pieces = [piece for speech in speeches for piece in (gap, speech)]

@@ -36,11 +36,11 @@ class MoChaOutput:
         media.write_film(path, self.frames, self.speech, self.fps, self.settings)
 
 
-@dataclass(frozen=True)
+@dataclass
 class MoChaStream:
     """A film in the making: `pieces` yields frames uint8 (t, H, W, 3), once, in their order.
 
-    However long the film, only one pass of it is in memory.
+    However long the film, the pictures of one pass are in memory, not those of all.
     """
 
     pieces: Iterator[media.Frames]
@@ -50,24 +50,31 @@ class MoChaStream:
     speech: media.Speech | None
     fps: float
     settings: dict[str, Any]
+    taken: bool = False
 
     def save(
-        self,
-        path: str | os.PathLike[str],
-        watch: Callable[[media.Frames], None] = lambda frames: None,
+        self, path: str | os.PathLike[str], watch: Callable[[media.Frames], None] | None = None
     ) -> None:
         """Make the film and write each piece into an mp4 as it comes; `watch` sees each, too.
 
-        Raises what `media.FilmWriter` and the pipeline raise; the file appears when all is well.
+        Raises what `media.FilmWriter` and the pipeline raise, and ValueError where the film was
+        made before; the file appears when all is well.
         """
         with media.FilmWriter(
             path, self.width, self.height, self.speech, fps=self.fps, metadata=self.settings
         ) as film:
-            for frames in self.pieces:
+            for frames in self._once():
                 film.write(frames)
-                watch(frames)
+                if watch is not None:
+                    watch(frames)
 
     def finish(self) -> MoChaOutput:
-        """Make the film and keep it in memory."""
-        frames = np.concatenate(list(self.pieces))
+        """Make the film and keep it in memory. Raises ValueError where it was made before."""
+        frames = np.concatenate(list(self._once()))
         return MoChaOutput(frames, self.speech, self.fps, self.settings)
+
+    def _once(self) -> Iterator[media.Frames]:
+        if self.taken:
+            raise ValueError("this film has been made already; ask the pipeline for another")
+        self.taken = True
+        return self.pieces

@@ -16,22 +16,38 @@ import os
 import secrets
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 import torch
 
 from openmocha import media
 from openmocha.backbones import folder as model_folders
 from openmocha.backbones.backbone import Backbone, Conditions, fit_speech
-from openmocha.filming import Plan, film_pieces
+from openmocha.filming import Making, film_pieces
 from openmocha.memory import Memory
 from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
 from openmocha.precision import matrix_dtype, usable_device
 from openmocha.prompt import Script, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.takes import GAP_S, Take, takes_of
+
+
+class FilmSettings(TypedDict, total=False):
+    """What else can be asked of a film; see `MoChaPipeline.stream`."""
+
+    height: int | None
+    width: int | None
+    num_frames: int | None
+    num_inference_steps: int | None
+    text_guidance_scale: float | None
+    speech_guidance_scale: float | None
+    negative_prompt: str | None
+    seed: int | None
+    allow_cut: bool
+    together: bool
+    progress: Callable[[int, int], None] | None
 
 
 class MoChaPipeline:
@@ -47,9 +63,15 @@ class MoChaPipeline:
         self.sampling = sampling
         self.name = name
 
-    def __call__(self, *request: Any, **settings: Any) -> MoChaOutput:
-        """Make a film and keep it in memory; `stream` says what can be asked for."""
-        return self.stream(*request, **settings).finish()
+    def __call__(
+        self,
+        prompt: str | Script,
+        speech: str | os.PathLike[str] | media.Speech | None = None,
+        image: str | os.PathLike[str] | media.Frames | None = None,
+        **settings: Unpack[FilmSettings],
+    ) -> MoChaOutput:
+        """Make a film and keep it in memory; `stream` says what each argument means."""
+        return self.stream(prompt, speech, image, **settings).finish()
 
     def stream(
         self,
@@ -83,7 +105,7 @@ class MoChaPipeline:
             seed: of the noise; drawn and reported in the settings if not given.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
-            together: make all clips of a script in one pass, as the paper does; else a model that
+            together: make all clips of a script in one take, as the paper does; else a model that
                 can makes those with recordings of their own one by one (takes.py).
             progress: called after each step with (steps done, steps in all).
 
@@ -101,19 +123,19 @@ class MoChaPipeline:
         speeches = gather_speeches(() if script is None else script.speech_files, speech)
         recording = media.join_speeches(speeches, GAP_S) if speeches else None
         picture = media.load_image(image) if isinstance(image, str | os.PathLike) else image
-        plan, words = self.backbone.format, "" if script is None else script.prompt
-        plan.check_request(sampling, words, recording is not None, picture is not None)
+        kind, words = self.backbone.format, "" if script is None else script.prompt
+        kind.check_request(sampling, words, recording is not None, picture is not None)
         num_frames = self._num_frames(recording, num_frames, allow_cut)
         if negative_prompt is None:
-            negative_prompt = plan.negative_prompt
+            negative_prompt = kind.negative_prompt
         seed = secrets.randbelow(2**31) if seed is None else seed
 
-        takes = [Take(words, num_frames)]
-        if script is not None and plan.continues and len(speeches) > 1 and not together:
-            takes = takes_of(script, speeches, num_frames, plan.fps, plan.frames_per_latent)
+        takes = [Take(words, num_frames)]  # as the paper: all clips at once
+        if script is not None and kind.continues and len(speeches) > 1 and not together:
+            takes = takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
-        longest = plan.num_latents(self.sampling.num_frames)
-        making = Plan(sampling, longest, seed, progress)
+        longest = kind.num_latents(self.sampling.num_frames)
+        making = Making(sampling, longest, seed, progress)
         settings = {
             "prompt": words,
             "negative_prompt": negative_prompt,
@@ -121,8 +143,8 @@ class MoChaPipeline:
             "seed": seed,
             **asdict(sampling),
             "num_frames": num_frames,
-            "takes": len(takes),
-            "fps": plan.fps,
+            "takes": [asdict(take) for take in takes],
+            "fps": kind.fps,
             "device": self.backbone.device.type,
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
         }
@@ -131,8 +153,8 @@ class MoChaPipeline:
             num_frames,
             sampling.height,
             sampling.width,
-            None if recording is None else fit_speech(recording, num_frames, plan.fps),
-            plan.fps,
+            None if recording is None else fit_speech(recording, num_frames, kind.fps),
+            kind.fps,
             PROVENANCE | settings,
         )
 
@@ -146,21 +168,21 @@ class MoChaPipeline:
         sampling: Sampling,
     ) -> list[Conditions]:
         """Everything that each take is made from. The speech is encoded as a whole, then cut."""
-        backbone, known = self.backbone, None
-        if picture is not None:
-            known = backbone.encode_image(picture, sampling.height, sampling.width)
+        backbone = self.backbone
         no_words = backbone.encode_text(negative_prompt)
         lengths = [take.num_frames for take in takes]
         speech = backbone.encode_speech(recording, sum(lengths))
         parts = [speech] * len(takes)
         if speech is not None and len(takes) > 1:
             parts = list(torch.split(speech, lengths, dim=1))
-        return [
-            Conditions(backbone.encode_text(take.words), no_words, part, known=first)
-            for take, part, first in zip(
-                takes, parts, [known, *[None] * (len(takes) - 1)], strict=True
-            )
+        encoded = [
+            Conditions(backbone.encode_text(take.words), no_words, part)
+            for take, part in zip(takes, parts, strict=True)
         ]
+        if picture is not None:
+            first = backbone.encode_image(picture, sampling.height, sampling.width)
+            encoded[0] = replace(encoded[0], known=first)
+        return encoded
 
     # --- the request ------------------------------------------------------------------------------
 
@@ -176,19 +198,19 @@ class MoChaPipeline:
         self, speech: media.Speech | None, num_frames: int | None, allow_cut: bool
     ) -> int:
         """Frames of the film: the speech's length (or what was asked), in whole latent frames."""
-        plan, in_one_pass = self.backbone.format, self.sampling.num_frames
-        longest = None if plan.continues else in_one_pass
+        kind, in_one_pass = self.backbone.format, self.sampling.num_frames
+        longest = None if kind.continues else in_one_pass
         if speech is None:
             wanted = in_one_pass if num_frames is None else num_frames
             if wanted < 1 or (longest is not None and wanted > longest):
                 most = "or more" if longest is None else f"to {longest}"
                 raise ValueError(f"num_frames is {wanted}; this model makes 1 {most}")
         else:
-            wanted = max(1, round(len(speech) / media.SPEECH_RATE_HZ * plan.fps))
+            wanted = max(1, round(len(speech) / media.SPEECH_RATE_HZ * kind.fps))
         if longest is not None and wanted > longest:
-            self._check_cut(wanted / plan.fps, allow_cut)
+            self._check_cut(wanted / kind.fps, allow_cut)
             wanted = longest
-        return plan.whole_length(wanted)
+        return kind.whole_length(wanted)
 
     def _check_cut(self, seconds: float, allow_cut: bool) -> None:
         """Raise ValueError, or warn, that a model of one pass leaves some of a speech away."""

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 NUMBERS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 ORDINALS = (
@@ -117,15 +117,22 @@ class Script:
 
     def alone(self, number: int) -> str:
         """Clip `number` (from 0) as a prompt of its own: where a tag is first used, its character
-        is described; later it is "the young woman", as the description begins."""
-        text = self.clips[number].text
-        for character in self.characters:
-            before, _, after = character.description.partition(f" ({character.tag})")
-            whole, noun = f"{before}{after}".rstrip(". "), re.sub(r"^(An?|The)\s+", "", before)
-            tag = re.compile(rf"\b{character.tag}\b")
-            text = tag.sub(partial(_in_place, whole), text, count=1)
-            text = tag.sub(partial(_in_place, f"the {noun}"), text)
-        return text
+        is described; later it is "the young woman", as the description begins. What a description
+        says in further sentences comes last."""
+        people = {c.tag: _told(c) for c in self.characters}
+        seen: list[str] = []
+
+        def words_for(found: re.Match[str]) -> str:
+            told = people.get(found[0])
+            if told is None:
+                return found[0]
+            first = found[0] not in seen
+            seen.extend([found[0]] if first else [])
+            return _in_place(told.whole if first else f"the {told.noun}", found)
+
+        text = _TAG.sub(words_for, self.clips[number].text)
+        rest = " ".join(people[tag].rest for tag in seen if people[tag].rest)
+        return f"{text} {rest}".strip()
 
     @property
     def speech_files(self) -> tuple[Path, ...]:
@@ -138,6 +145,24 @@ class Script:
                 "clip, or none and the whole conversation as one recording"
             )
         return files
+
+
+class _Told(NamedTuple):
+    """A description without tags: its first sentence, the noun that begins it, all further ones."""
+
+    whole: str
+    noun: str
+    rest: str
+
+
+def _told(character: Character) -> _Told:
+    own = re.compile(rf"\s*\({character.tag}\)")
+    before = own.split(character.description, maxsplit=1)[0]
+    noun = re.sub(r"^(An?|The)\s+", "", re.split(r"[.!?]\s+", before)[-1])
+    plain = re.sub(r"\s*\(Person\d+\)", "", character.description)
+    first, _, rest = re.sub(r"(?<=[.!?])\s+", "\n", plain, count=1).partition("\n")
+    others = partial(_TAG.sub, "another person")
+    return _Told(others(first.rstrip(".! ?")), others(noun), others(rest))
 
 
 def _in_place(words: str, found: re.Match[str]) -> str:

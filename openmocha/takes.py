@@ -2,9 +2,9 @@
 
     clip texts + recordings -> words, length, and which earlier take each goes on from
 
-A take starts from noise, or from the end of an earlier one with the same people in the same shot:
-after a shot of somebody else the first one is seen again as they were. The paper makes all clips in
-one pass instead, which a model must have learnt.
+A take starts from noise, or from the end of an earlier one whose text begins with the same
+sentence: after a shot of somebody else the first one is seen again as they were. The paper makes
+all clips in one take instead, which a model must have learnt.
 """
 
 import re
@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openmocha import media
-from openmocha.prompt import Script
+from openmocha.prompt import Clip, Script
 
 GAP_S = 0.2  # between the recordings of two clips
-SHOT = re.compile(r"close[- ]?up|medium|mid[- ]shot|wide|long shot|full[- ]body|portrait", re.I)
-TAG = re.compile(r"Person\d+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def takes_of(
         spoken_s += len(speech) / media.SPEECH_RATE_HZ + GAP_S
         cuts.append(step * round((spoken_s - GAP_S / 2) * fps / step))
     cuts.append(num_frames)
-    views = [view_of(clip.text) for clip in script.clips]
+    views = [view_of(clip) for clip in script.clips]
     takes = []
     for number, (start, stop, view) in enumerate(zip(cuts, cuts[1:], views, strict=False)):
         assert stop - start >= step  # media.MIN_SPEECH_S and the pause are longer than a cut needs
@@ -48,6 +46,7 @@ def takes_of(
     return takes
 
 
-def view_of(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Who is seen, and in which shot: clips that agree in both show the same picture."""
-    return frozenset(TAG.findall(text)), frozenset(w.lower() for w in SHOT.findall(text))
+def view_of(clip: Clip) -> tuple[str | None, str]:
+    """Who speaks, and the clip's first sentence: clips that agree in both show the same shot."""
+    sentence = re.split(r"(?<=[.!?])\s", clip.text.strip(), maxsplit=1)[0]
+    return clip.speaker, " ".join(re.findall(r"\w+", sentence.lower()))

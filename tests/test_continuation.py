@@ -86,17 +86,6 @@ def test_a_long_film_is_what_its_passes_are_by_hand(longer):
     assert np.abs(film.frames - whole).max() <= 1  # the decoder's batches differ
 
 
-def test_one_pass_is_another_film_than_several(longer):
-    speech = voice(3.0)
-    long = longer(PROMPT, speech, seed=5).frames
-    longer.sampling = longer.sampling.with_given(num_frames=128)
-    try:
-        one_pass = longer(PROMPT, speech, seed=5).frames
-    finally:
-        longer.sampling = longer.sampling.with_given(num_frames=32)
-    assert one_pass.shape == long.shape and (one_pass != long).any()
-
-
 def test_frames_are_written_as_they_come(longer, tmp_path):
     steps, pieces = [], []
     film = longer.stream(PROMPT, voice(3.0), seed=5, progress=lambda *step: steps.append(step))
@@ -106,6 +95,31 @@ def test_frames_are_written_as_they_come(longer, tmp_path):
     read = read_film(tmp_path / "a.mp4")
     assert len(read.frames) == 72 and read.metadata["num_frames"] == 72
     assert read.metadata["seed"] == 5
+    for again in (film.finish, lambda: film.save(tmp_path / "b.mp4")):
+        with pytest.raises(ValueError, match="made already"):
+            again()
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_an_image_is_known_in_the_first_pass_and_shown(longer):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    film = longer(PROMPT, voice(3.0), image, seed=5)
+    with torch.inference_mode():
+        first = longer.backbone.encode_image(image, 64, 64)
+    assert film.frames.shape[0] == 72
+    assert (film.frames != longer(PROMPT, voice(3.0), seed=5).frames).any()
+    one_latent = longer(PROMPT, None, image, num_frames=4, seed=5)
+    expected = ((longer.backbone.decode(first)[0].clamp(-1, 1) + 1) * 127.5).round()
+    assert np.abs(one_latent.frames - expected.permute(0, 2, 3, 1).detach().numpy()).max() <= 1
+
+
+def test_a_pass_too_short_to_share_is_refused_before_any_work(longer):
+    longer.sampling = longer.sampling.with_given(num_frames=8)
+    try:
+        with pytest.raises(ValueError, match="passes of 2 latent frames cannot share 2"):
+            longer.stream(PROMPT, voice(3.0))
+    finally:
+        longer.sampling = longer.sampling.with_given(num_frames=32)
 
 
 def test_films_without_speech_go_on_too(longer):

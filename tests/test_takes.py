@@ -1,5 +1,6 @@
 """A take per clip of a script: where they cut, what each is told, what each goes on from."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 from openmocha import media
 from openmocha.backbones.backbone import Conditions
+from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.filming import denoise
-from openmocha.prompt import Character, Clip, Script
-from openmocha.takes import takes_of
+from openmocha.prompt import Character, Clip, Script, parse_prompt
+from openmocha.takes import GAP_S, takes_of
 
+SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
 PEOPLE = (
     Character("Person1", "A young woman with long black hair, wearing a yellow dress"),
     Character("Person2", "an elderly man"),
@@ -39,10 +42,39 @@ def test_a_clip_alone_describes_whom_it_shows():
     assert script.alone(1) == "An elderly man answers."
 
 
-def test_takes_cut_amid_the_pauses_and_go_on_from_the_same_view():
+def test_a_clip_alone_whatever_its_description_looks_like():
+    people = (
+        Character("Person1", "A woman(Person1) in an apron. Her face is calm. She has a scar."),
+        Character("Person2", "A man (Person2) standing beside Person1."),
+    )
+    script = Script(people, (Clip("Person2 looks at Person1."), Clip("Person1 stands in a shop.")))
+    assert script.alone(0) == (
+        "A man standing beside another person looks at a woman in an apron. "
+        "Her face is calm. She has a scar."
+    )
+    assert script.alone(1) == (
+        "A woman in an apron stands in a shop. Her face is calm. She has a scar."
+    )
+
+
+@pytest.mark.skipif(not (SHARED / "mochabench").is_dir(), reason="needs ../shared/mochabench")
+def test_clips_of_the_benchmark_alone_have_no_tags_left():
+    items = read_benchmark(SHARED / "mochabench/benchmark")
+    scripts = [parse_prompt(item.prompt) for item in items]
+    scripts = [script for script in scripts if len(script.clips) > 1]
+    assert len(scripts) >= 15
+    for script in scripts:
+        for number, clip in enumerate(script.clips):
+            alone = script.alone(number)
+            assert "Person" not in alone and "(" not in alone.replace("(", "", clip.text.count("("))
+            assert len(alone) > len(clip.text)
+
+
+def test_takes_cut_amid_the_pauses_and_go_on_from_the_same_first_sentence():
     script = script_of(
-        "A close-up of Person1.", "A close-up of Person2.", "A Close-up of Person1 again.",
-        "A wide shot of Person1.", "A close-up of Person2 and Person1.", "Close-up: Person2.",
+        "A close-up of Person1 in a park. She smiles.", "A close-up of Person2.",
+        "A Close-up of Person1, in a park. She nods.", "A close-up of Person1 in an office.",
+        "A medium shot of Person2, who talks to Person1.", "A close up of Person2",
     )  # fmt: skip
     speeches = [voice(1.0)] * 6  # 7 s with their pauses of 0.2 s
     takes = takes_of(script, speeches, 168, 24, 4)
@@ -51,8 +83,13 @@ def test_takes_cut_amid_the_pauses_and_go_on_from_the_same_view():
     assert ends.tolist() == [*middles, 168]
     assert [take.after for take in takes] == [None, None, 0, None, None, 1]
     assert [take.words for take in takes] == [script.alone(number) for number in range(6)]
-    shortest = takes_of(script, [voice(media.MIN_SPEECH_S)] * 6, 56, 24, 4)
-    assert min(take.num_frames for take in shortest) >= 4
+    takes_of(script, [voice(media.MIN_SPEECH_S)] * 6, 56, 24, 4)  # the shortest there are
+
+
+def test_another_speaker_in_the_same_words_is_another_shot():
+    clips = tuple(Clip("A close-up.", speaker=tag) for tag in ("Person1", "Person2", "Person1"))
+    takes = takes_of(Script(PEOPLE, clips), [voice(1.0)] * 3, 84, 24, 4)
+    assert [take.after for take in takes] == [None, None, 0]
 
 
 @pytest.fixture
@@ -71,14 +108,14 @@ def dialogue(files: list[Path]) -> Script:
     return Script(PEOPLE, tuple(clips))
 
 
-def test_a_dialogue_is_its_takes_by_hand(tiny, files):
-    tiny.to("cpu", torch.float32)
+def test_a_dialogue_is_its_takes_by_hand(tiny, files, monkeypatch):
+    monkeypatch.setattr(tiny.backbone, "dtype", torch.float32)
     script = dialogue(files)
     film = tiny(script, seed=4)
     speeches = [media.load_speech(file) for file in files]
-    joined = media.join_speeches(speeches)
+    joined = media.join_speeches(speeches, GAP_S)
     takes = takes_of(script, speeches, len(film.frames), 24, 4)
-    assert film.settings["takes"] == 3 and (film.speech[: len(joined)] == joined).all()
+    assert len(film.settings["takes"]) == 3 and (film.speech[: len(joined)] == joined).all()
     backbone, sampling = tiny.backbone, tiny.sampling
     first, second, third = (take.num_frames // 4 for take in takes)
     shown = []
@@ -101,21 +138,37 @@ def test_a_dialogue_is_its_takes_by_hand(tiny, files):
     pixels = torch.cat(shown, dim=1)[0].clamp(-1, 1)
     expected = ((pixels + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
     assert np.abs(film.frames - expected).max() <= 1
-    tiny.to("cpu")
 
 
-def test_together_is_one_pass_with_the_papers_template(tiny, files):
+def test_together_is_one_take_with_the_papers_template(tiny, files, monkeypatch):
     script = dialogue(files[:2] + files[:1])
+    told = []
+    encode = tiny.backbone.encode_text
+    monkeypatch.setattr(
+        tiny.backbone, "encode_text", lambda words: (told.append(words), encode(words))[1]
+    )
     apart = tiny(script, seed=4, num_inference_steps=1)
+    assert told == ["", *(script.alone(number) for number in range(3))]
+    told.clear()
     together = tiny(script, seed=4, num_inference_steps=1, together=True)
-    assert (apart.settings["takes"], together.settings["takes"]) == (3, 1)
+    assert told == ["", script.prompt]
     assert apart.frames.shape == together.frames.shape
-    assert (apart.frames != together.frames).any()
+    assert [take["after"] for take in apart.settings["takes"]] == [None, None, 0]
     one_recording = tiny(
         Script(PEOPLE, tuple(Clip(clip.text) for clip in script.clips)),
         voice(1.0), seed=4, num_inference_steps=1,
     )  # fmt: skip
-    assert one_recording.settings["takes"] == 1  # nobody knows where it would be cut
+    assert len(one_recording.settings["takes"]) == 1  # nobody knows where it would be cut
+
+
+def test_an_image_begins_the_first_take_only(tiny, files):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    script = dialogue(files)
+    plain, begun = (tiny(script, image=one, seed=4).frames for one in (None, image))
+    first, second, _ = (take["num_frames"] for take in tiny(script, seed=4).settings["takes"])
+    changed = (plain != begun).any(axis=(1, 2, 3))
+    assert changed[:first].any() and not changed[first : first + second].any()
+    assert changed[first + second :].any()  # it goes on from the first
 
 
 def test_a_take_longer_than_a_pass_that_goes_on(tiny, files):

@@ -26,6 +26,7 @@ def tiny_transformer() -> MoChaTransformer3DModel:
             speech_layers=2,
             speech_width=16,
             speech_hidden=32,
+            continues=True,
         )
     )
 

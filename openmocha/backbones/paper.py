@@ -45,7 +45,7 @@ class PaperBackbone(Backbone):
             frames_per_latent=vae.config.frames_per_latent,
             side_multiple=2 * vae.config.pixels_per_latent,
             takes_image=True,
-            continues=True,
+            continues=transformer.config.continues,
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:

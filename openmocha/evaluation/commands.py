@@ -58,7 +58,8 @@ def run_models(
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
     allow_cut: Annotated[
-        bool, typer.Option("--allow-cut", help="Use the beginning of a speech that is too long.")
+        bool,
+        typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
     ] = False,
     processes: Annotated[
         int, typer.Option(min=1, help="At work at once; each holds the model.")

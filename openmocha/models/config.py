@@ -39,6 +39,7 @@ class MoChaConfig:
     rope_theta: float = 10000.0
     embed_places: bool = False  # add each token's place in the picture; the paper has RoPE alone
     precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
+    continues: bool = False  # trained with clean beginnings: makes takes of any length
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
 
     def __post_init__(self) -> None:
@@ -104,6 +105,7 @@ def toon() -> MoChaConfig:
         speech_attention="window+rope",
         embed_places=True,
         precondition=True,
+        continues=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
         rope_theta=100.0,
     )
