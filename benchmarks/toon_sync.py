@@ -18,7 +18,12 @@ import torch
 
 from benchmarks.intervals import share
 from benchmarks.machine import machine
-from openmocha.evaluation.toon_sync import ToonSyncScorer, load_toon_sync, score_frames
+from openmocha.evaluation.toon_sync import (
+    ToonSyncScorer,
+    load_toon_sync,
+    mouths_of,
+    score_mouths,
+)
 from openmocha.media import load_speech, read_film, write_film
 from openmocha.toon.films import FPS, make_film
 from openmocha.toon.voices import SAMPLE_RATE_HZ
@@ -65,9 +70,10 @@ def film_of(seed: int, split: str) -> dict[str, Any]:
 def row_of(number: int, films: list[dict[str, Any]], scorer: ToonSyncScorer) -> dict[str, Any]:
     """Offsets found for all shifts, and confidences of own and others' speech."""
     film = films[number]
-    found = {k: score_frames(film["frames"], shifted(film["speech"], k), scorer) for k in SHIFTS}
+    mouths = mouths_of(film["frames"], scorer)
+    found = {k: score_mouths(mouths, shifted(film["speech"], k), scorer) for k in SHIFTS}
     others = [films[(number + 4 * (i + 1)) % len(films)] for i in range(SWAPS)]  # same source
-    swapped = [score_frames(film["frames"], other["speech"], scorer) for other in others]
+    swapped = [score_mouths(mouths, other["speech"], scorer) for other in others]
     seen = found[0].has_face
     return {
         "source": film["source"],

@@ -7,17 +7,18 @@ Several mouths are summed up as MoChaBench sums up its crops: the largest confid
 distance. A film in which nobody's face is followed for a second has no score, and is no zero.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from openmocha.media import load_speech, read_film
 from openmocha.toon import sync
 from openmocha.toon.face_finder import FaceFinder, FoundFaces, load_face_finder
-from openmocha.toon.sync import FPS, SyncScore, ToonSync, lip_crops
+from openmocha.toon.sync import FPS, ToonSync, lip_crops
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "toon"
 LEAST_FRAMES = 24  # of a track
@@ -59,6 +60,14 @@ class Track:
     boxes: Array
 
 
+@dataclass(frozen=True)
+class Mouth:
+    """A followed mouth: the film's frame that its first crop is of, and its crops."""
+
+    first: int
+    crops: Tensor
+
+
 def load_toon_sync(weights: Path | None = None) -> ToonSyncScorer:
     """The scorer in the package, or with the network saved in another folder."""
     network = sync.load_toon_sync(weights or WEIGHTS / "toon_sync")
@@ -76,20 +85,27 @@ def score_film(film: Path, speech: Path, scorer: ToonSyncScorer) -> ToonSyncOfFi
 
 def score_frames(frames: Array, speech: Array, scorer: ToonSyncScorer) -> ToonSyncOfFilm:
     """Score frames uint8 (T, H, W, 3) at 24 a second against speech (samples,) at 16 kHz."""
+    return score_mouths(mouths_of(frames, scorer), speech, scorer)
+
+
+def mouths_of(frames: Array, scorer: ToonSyncScorer) -> list[Mouth]:
+    """The mouths that can be followed, whatever is heard."""
     found = [one for part in batches(frames) for one in scorer.faces.find(part)]
-    scores = [score_track(frames, speech, track, scorer) for track in mouth_tracks(found)]
+    return [
+        Mouth(track.first, lip_crops(frames[track.first :][: len(track.boxes)], track.boxes))
+        for track in mouth_tracks(found)
+    ]
+
+
+def score_mouths(mouths: Sequence[Mouth], speech: Array, scorer: ToonSyncScorer) -> ToonSyncOfFilm:
+    """Score a film's mouths against speech (samples,) at 16 kHz."""
+    scores = [scorer.network.score(mouth.crops, speech, mouth.first) for mouth in mouths]
     if not scores:
         note = f"no face that could be followed for {LEAST_FRAMES} frames"
         return ToonSyncOfFilm(float("nan"), float("nan"), (), note)
     scores.sort(key=lambda score: -score.confidence)
     distance = min(score.distance for score in scores)
     return ToonSyncOfFilm(scores[0].confidence, distance, tuple(s.offset for s in scores))
-
-
-def score_track(frames: Array, speech: Array, track: Track, scorer: ToonSyncScorer) -> SyncScore:
-    """The score of one mouth."""
-    shown = frames[track.first : track.first + len(track.boxes)]
-    return scorer.network.score(lip_crops(shown, track.boxes), speech, track.first)
 
 
 def at_24_fps(frames: Array, fps: float) -> Array:
