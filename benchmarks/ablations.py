@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import machine
-from openmocha.evaluation.ablations import ablate, markdown
+from openmocha.evaluation.ablations import ablate, markdown, table, trained
 from openmocha.training.ablations import VARIANTS, AblationBudget
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,11 +23,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variant", action="append", choices=list(VARIANTS))
+    parser.add_argument("--trained", action="store_true", help="train nothing: what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
     budget = AblationBudget()
     variants = options.variant or list(VARIANTS)
-    rows = ablate(options.folder, variants, range(options.seeds), budget, 1, print)
+    seeds = range(options.seeds)
+    if options.trained:
+        rows = table(options.folder, trained(options.folder, seeds))
+    else:
+        rows = ablate(options.folder, variants, seeds, budget, 1, print)
     print(markdown(rows))
     content = {"machine": machine(), "budget": asdict(budget), "table": rows}
     (RESULTS / "ablations.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -55,7 +55,7 @@ def main() -> None:
         if not path.exists() or seed < options.reconstruct:
             pipeline = pipeline or load_pipeline(options.model)
         if not path.exists():
-            generate(pipeline, film, seed, options.steps, path)
+            generate(pipeline, film, seed, options, path)
         with np.load(path) as kept:
             rows["generated"].append(judged_row(judge, film, kept["frames"], settings))
         if seed < options.reconstruct:
@@ -76,7 +76,7 @@ def generate_part(options: argparse.Namespace, stories: list[tuple[int, str]]) -
     for seed, source in stories[first - 1 :: step]:
         path = film_path(options.out, seed, source)
         if not path.exists():
-            generate(pipeline, make_film(seed, source, split="test"), seed, options.steps, path)
+            generate(pipeline, make_film(seed, source, split="test"), seed, options, path)
             print(path, flush=True)
 
 
@@ -91,6 +91,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--model", default="toon", help="name or folder; 'none': true films only")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
+    parser.add_argument("--from-image", action="store_true", help="give the true first frame")
     parser.add_argument("--out", type=Path, default=Path("runs/toon_stories"))
     parser.add_argument("--judge", type=Path, default=JUDGE)
     parser.add_argument("--part", help="K/N: only make part K of N of the films, judge nothing")
@@ -111,10 +112,16 @@ def load_pipeline(model: str) -> Any:
     return MoChaPipeline.from_pretrained(model, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def generate(pipeline: Any, film: Film, seed: int, steps: int | None, path: Path) -> None:
+def generate(pipeline: Any, film: Film, seed: int, options: argparse.Namespace, path: Path) -> None:
     """One film from the story's own caption and speech; written aside, then renamed."""
     started = time.monotonic()
-    made = pipeline(prompt=film.caption, speech=film.speech, num_inference_steps=steps, seed=seed)
+    made = pipeline(
+        prompt=film.caption,
+        speech=film.speech,
+        image=film.frames[0] if options.from_image else None,
+        num_inference_steps=options.steps,
+        seed=seed,
+    )
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         np.savez_compressed(file, frames=made.frames, seconds=time.monotonic() - started)

@@ -9,7 +9,7 @@ seeds of each, so it says how sure the difference is on other stories, for these
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -82,13 +82,21 @@ def ablate(
         if name not in VARIANTS:
             raise ValueError(f"variant is {name!r}; choose of: {'; '.join(VARIANTS)}")
     prepare(folder, budget, workers, say)
-    score_limits(folder)
     for seed in seeds:
         for name in variants:
             train_variant(folder, name, seed, budget)
             rows = score_variant(folder, name, seed)
             say(f"{name}, seed {seed}: Toon-Sync-C {mean_of([rows], 'sync_c'):.3f}")
-    return table(folder, variants, seeds)
+    return table(folder, dict.fromkeys(variants, seeds))
+
+
+def trained(folder: Path, seeds: Sequence[int]) -> dict[str, list[int]]:
+    """The variants that have runs, and the seeds of these: a table needs not have all of them."""
+    done = {
+        name: [seed for seed in seeds if (run_folder(folder, name, seed) / "model").exists()]
+        for name in VARIANTS
+    }
+    return {name: found for name, found in done.items() if found}
 
 
 def test_films(untagged: bool = False) -> Iterator[SmallFilm]:
@@ -169,12 +177,19 @@ def score(frames: np.ndarray, small: SmallFilm) -> Row:
     }
 
 
-def table(folder: Path, variants: Sequence[str], seeds: Sequence[int]) -> list[Row]:
-    """A row per variant: means over films and seeds, differences to the full model, the paper's."""
-    runs = {name: [score_variant(folder, name, seed) for seed in seeds] for name in variants}
+def table(folder: Path, runs_of: Mapping[str, Sequence[int]]) -> list[Row]:
+    """A row per variant: means over films and seeds, differences to the full model, the paper's.
+
+    Runs that were not scored yet are scored.
+    """
+    score_limits(folder)
+    runs = {
+        name: [score_variant(folder, name, seed) for seed in seeds]
+        for name, seeds in runs_of.items()
+    }
     rows = []
-    for name in variants:
-        row: Row = {"variant": name, "seeds": len(seeds)}
+    for name in runs:
+        row: Row = {"variant": name, "seeds": len(runs[name])}
         films = only_dialogues(runs[name]) if name == "no tags" else runs[name]
         row |= {measure: mean_of(films, measure) for measure in MEASURES}
         row["by_seed"] = [mean_of([run], "sync_c") for run in films]
@@ -225,8 +240,8 @@ def paired(runs: Iterable[Sequence[Row]], full: Iterable[Sequence[Row]], measure
 def markdown(rows: Sequence[Row]) -> str:
     """The table for people; a difference is in bold where its interval excludes 0."""
     lines = [
-        "| variant | Toon-Sync-C | Toon-Sync-D | difference in C | ratio (paper's) | lips r "
-        "| attributes | right person in clip |",
+        "| variant (seeds) | Toon-Sync-C | Toon-Sync-D | difference in C | ratio (paper's) "
+        "| lips r | attributes | right person in clip |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -240,7 +255,8 @@ def markdown(rows: Sequence[Row]) -> str:
             ratio = f"{row['ratio']:.2f} ({row['published_ratio']:.2f})"
         numbers = [row[m] for m in ("sync_c", "sync_d", "r", "attributes", "clips_right")]
         c, d, r, attributes, clips = (f"{n:.3f}" for n in numbers)
-        cells = (row["variant"], c, d, gap, ratio, r, attributes, clips)
+        named = f"{row['variant']} ({row['seeds']})" if "seeds" in row else row["variant"]
+        cells = (named, c, d, gap, ratio, r, attributes, clips)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
