@@ -66,10 +66,15 @@ def test_generate_from_a_script(tiny_folder, folder):
         "  - {text: Person1 talks., speech: short.wav}\n"
         "  - {text: Person2 talks., speech: short.wav}\n"
     )
-    result = run("generate", "--script", folder / "scene.yaml", "--output", folder / "film.mp4",
+    arguments = ("generate", "--script", folder / "scene.yaml", "--output", folder / "film.mp4",
                  "--model", tiny_folder, "--steps", 1)  # fmt: skip
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
     film = read_film(folder / "film.mp4")
+    assert [take["words"] for take in film.metadata["takes"]] == ["A woman talks.", "A man talks."]
+    assert run(*arguments, "--together").exit_code == 0
+    (take,) = read_film(folder / "film.mp4").metadata["takes"]
+    assert take["words"] == film.metadata["prompt"]
     assert film.metadata["prompt"].startswith("Two video clips.\n\nCharacters: A woman (Person1).")
     assert len(film.frames) == 20  # 0.3 s, a pause of 0.2 s, 0.3 s: 19.2 frames
 
