@@ -20,11 +20,11 @@ from openmocha.evaluation.study.commands import study
 from openmocha.terminal import (
     Json,
     interrupted,
+    own_warnings,
     parse_size,
     plain_errors,
     progress_bar,
     report,
-    speech_warnings,
 )
 from openmocha.toon.commands import toon
 
@@ -120,7 +120,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make a film from a prompt (or a script) and a speech recording."""
-    with plain_errors(as_json), speech_warnings() as notes:
+    with plain_errors(as_json), own_warnings() as notes:
         from openmocha import contact_sheet, media
 
         started = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openmocha.curation.caption import CLIP, TWO_CLIPS, caption_of_answer, question
 from openmocha.curation.endpoint import Endpoint, ask
-from openmocha.prompt import parse_prompt
+from openmocha.prompt import names_shot, parse_prompt
 
 ASK = (
     "Turn this short idea for a film of a few seconds into a full description for a video model. "
@@ -17,7 +17,6 @@ ASK = (
     "size, choose a close-up or a medium close-up in which the face is seen clearly, facing the "
     "camera; at least one character is SPEAKING. The idea: {prompt}"
 )
-SHOT = r"\b(close[- ]?up|medium|mid|wide|long|full[- ]body|portrait|head[- ]and[- ]shoulders)\b"
 FACE = r"\b(fac(e|es|ing)|look(s|ing)?|camera|profile|eyes|turn(s|ed)?|gaz(es|ing))\b"
 SPEAKS = r"\b(speak|talk|say|tell|ask|answer|shout|whisper|sing|laugh|argu|explain|announc)\w*\b"
 
@@ -28,7 +27,7 @@ def missing(prompt: str) -> list[str]:
     warnings = []
     for number, clip in enumerate(script.clips, 1):
         where = f"clip {number} " if len(script.clips) > 1 else "the prompt "
-        if not re.search(SHOT, clip.text, re.I):
+        if not names_shot(clip.text):
             warnings.append(
                 f"{where}names no shot size: it may become a wide shot, where lips are too small "
                 "to follow the speech; say close-up or medium close-up"

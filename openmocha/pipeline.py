@@ -29,7 +29,7 @@ from openmocha.filming import Making, film_pieces
 from openmocha.memory import Memory
 from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
 from openmocha.precision import matrix_dtype, usable_device
-from openmocha.prompt import Script, parse_prompt
+from openmocha.prompt import Script, parse_prompt, with_shot
 from openmocha.sampling import Sampling
 from openmocha.takes import GAP_S, Take, takes_of
 
@@ -187,12 +187,14 @@ class MoChaPipeline:
     # --- the request ------------------------------------------------------------------------------
 
     def _script(self, prompt: str | Script) -> Script | None:
-        """A prompt as a script; None where it is empty and the model needs no words."""
-        if isinstance(prompt, Script):
-            return prompt
-        if not prompt.strip() and not self.backbone.format.needs_prompt:
-            return None
-        return parse_prompt(prompt)
+        """A prompt as a script, its shots named if the model asks for it; None where nothing is
+        said and the model needs no words."""
+        if isinstance(prompt, str):
+            if not prompt.strip() and not self.backbone.format.needs_prompt:
+                return None
+            prompt = parse_prompt(prompt)
+        shot = self.sampling.default_shot
+        return with_shot(prompt, shot) if shot else prompt
 
     def _num_frames(
         self, speech: media.Speech | None, num_frames: int | None, allow_cut: bool

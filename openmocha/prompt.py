@@ -15,8 +15,9 @@ is a Script of one clip without characters.
 import difflib
 import os
 import re
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,10 @@ ORDINALS = (
     *("Sixth", "Seventh", "Eighth", "Ninth", "Tenth"),
 )
 _TAG = re.compile(r"\bPerson\d+\b", re.IGNORECASE)
+# "long hair" and "a wide grin" are no shots
+_SHOT = re.compile(
+    r"\b(shots?|close[- ]?ups?|portrait|full[- ]body|head[- ]and[- ]shoulders)\b", re.IGNORECASE
+)
 _HEADING = re.compile(rf"\s*({'|'.join(NUMBERS)})\s+video\s+clips?\s*[.:]\s*", re.IGNORECASE)
 _CHARACTERS = re.compile(r"Characters\s*:\s*", re.IGNORECASE)
 _CLIP = re.compile(rf"^[ \t]*({'|'.join(ORDINALS)})[ \t]+clip[ \t]*:[ \t]*", re.I | re.M)
@@ -186,6 +191,44 @@ def _template_gaps(script: Script) -> tuple[str, ...]:
         gaps.append(" " if character.description[-1] in ".!?" else "\n")
     gaps += [f"\n\n{ordinal} clip: " for ordinal in ORDINALS[:num]]
     return (*gaps, "")
+
+
+# --- shots ---------------------------------------------------------------------------------------
+
+
+class PromptWarning(UserWarning):
+    """A prompt was completed: the film may not be what was wanted."""
+
+
+def names_shot(text: str) -> bool:
+    """Whether a text says how near the camera is."""
+    return _SHOT.search(text) is not None
+
+
+def with_shot(script: Script, shot: str) -> Script:
+    """The script, with `shot` for every clip that names none; warns where it was needed.
+
+    >>> with_shot(parse_prompt("A cat with a wide grin talks."), "medium close-up").prompt
+    'A medium close-up shot of a cat with a wide grin talks.'
+    """
+    missing = [number for number, clip in enumerate(script.clips) if not names_shot(clip.text)]
+    if not missing:
+        return script
+    clips = list(script.clips)
+    for number in missing:
+        clips[number] = replace(clips[number], text=_shown(clips[number].text, shot))
+    which = "the prompt" if len(clips) == 1 else f"clip {', '.join(str(n + 1) for n in missing)}"
+    message = f"{which} names no shot size: a {shot} shot is made"
+    warnings.warn(message, PromptWarning, stacklevel=4)
+    return replace(script, clips=tuple(clips))
+
+
+def _shown(text: str, shot: str) -> str:
+    somebody = re.match(r"\s*(?!The camera)(An?|The|Two|Three|Person\d+)\b", text)
+    if somebody is None:
+        return f"A {shot} shot. {text}"
+    first = somebody[1] if somebody[1].startswith("Person") else somebody[1].lower()
+    return f"A {shot} shot of {first}{text[somebody.end() :]}"
 
 
 # --- text -> Script ------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Sampling:
     text_guidance_scale: float = 4.0  # 1 = no guidance
     speech_guidance_scale: float = 2.5
     shift: float = 1.0  # see flow.shift_sigma
+    default_shot: str = ""  # for prompts that name none; "" leaves prompts as they are
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -42,8 +43,8 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names)
-        return cls(**{name: values[name] for name in names})
+        values = store.read_json(Path(file), names[:-1])  # the last one is newer than some folders
+        return cls(**{name: values[name] for name in names if name in values})
 
 
 def check_size(

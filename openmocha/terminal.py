@@ -70,9 +70,10 @@ def _missing(error: ImportError) -> str:
 
 
 @contextlib.contextmanager
-def speech_warnings() -> Iterator[list[str]]:
+def own_warnings() -> Iterator[list[str]]:
     """Show the package's own warnings as one line each and collect them; hide other libraries'."""
     from openmocha.media import SpeechWarning
+    from openmocha.prompt import PromptWarning
 
     notes: list[str] = []
 
@@ -82,7 +83,8 @@ def speech_warnings() -> Iterator[list[str]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", SpeechWarning)
+        for own in (SpeechWarning, PromptWarning):
+            warnings.simplefilter("always", own)
         warnings.showwarning = show
         yield notes
 

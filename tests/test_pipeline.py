@@ -14,7 +14,7 @@ from openmocha.contact_sheet import write_png
 from openmocha.filming import denoise, draw_noise
 from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
-from openmocha.prompt import Character, Clip, Script
+from openmocha.prompt import Character, Clip, PromptWarning, Script
 from openmocha.sampling import Sampling
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
@@ -253,3 +253,13 @@ def test_a_file_that_is_no_image_is_refused(tiny, tmp_path):
         tiny(PROMPT, voice(), tmp_path / "text.png")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         tiny(PROMPT, voice(), tmp_path / "none.png")
+
+
+def test_a_model_may_ask_for_a_shot(tiny, monkeypatch):
+    sampling = replace(tiny.sampling, default_shot="medium close-up", num_inference_steps=1)
+    monkeypatch.setattr(tiny, "sampling", sampling)
+    with pytest.warns(PromptWarning, match="a medium close-up shot is made"):
+        film = tiny("A cat.", voice(0.5), seed=0)
+    assert film.settings["prompt"] == "A medium close-up shot of a cat."
+    again = tiny(film.settings["prompt"], voice(0.5), seed=0)
+    assert (again.frames == film.frames).all()

@@ -1,6 +1,7 @@
 """The prompt's two faces: template and free text <-> Script, script files, MoChaBench's rows."""
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmocha.evaluation.mochabench import read_benchmark
-from openmocha.prompt import Character, Clip, Script, load_script, parse_prompt
+from openmocha.prompt import (
+    Character,
+    Clip,
+    PromptWarning,
+    Script,
+    load_script,
+    names_shot,
+    parse_prompt,
+    with_shot,
+)
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
 BENCHMARK = SHARED / "mochabench" / "benchmark" / "benchmark.csv"
@@ -188,3 +198,43 @@ def test_all_benchmark_prompts_are_read_and_the_structured_ones_survive_the_roun
         assert len(script.clips) == 2
         bare = Script(script.characters, script.clips)
         assert parse_prompt(bare.prompt) == bare
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("A cat with a wide grin talks.", "A medium shot of a cat with a wide grin talks."),
+        ("The long-haired man sits.", "A medium shot of the long-haired man sits."),
+        ("The camera follows a dog.", "A medium shot. The camera follows a dog."),
+        ("Rain falls.", "A medium shot. Rain falls."),
+        ("A close up of a cat.", None),
+        ("Close-up: a cat.", None),
+        ("A waist-up shot of a cat.", None),
+        ("A head and shoulders portrait.", None),
+    ],
+)
+def test_a_prompt_without_a_shot_gets_one(text, completed):
+    script = parse_prompt(text)
+    if completed is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert with_shot(script, "medium") is script
+    else:
+        with pytest.warns(PromptWarning, match="the prompt names no shot size: a medium shot"):
+            assert with_shot(script, "medium").prompt == completed
+
+
+def test_only_the_clips_without_a_shot_get_one():
+    template = (
+        "Three video clips.\n\nCharacters: A man (Person1).\n\nFirst clip: Person1 talks.\n\n"
+        "Second clip: A wide shot of a hall.\n\nThird clip: Person1 nods."
+    )
+    with pytest.warns(PromptWarning, match="clip 1, 3 names no shot"):
+        completed = with_shot(parse_prompt(template), "close-up").prompt
+    assert completed == template.replace(": Person1 ", ": A close-up shot of Person1 ")
+
+
+def test_every_shot_of_the_training_captions_is_known():
+    from openmocha.toon.wording import SHOT_NAMES
+
+    assert all(names_shot(f"A {name} of a cat.") for names in SHOT_NAMES.values() for name in names)

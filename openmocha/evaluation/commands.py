@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openmocha.terminal import Json, parse_size, plain_errors, report, speech_warnings
+from openmocha.terminal import Json, own_warnings, parse_size, plain_errors, report
 
 if TYPE_CHECKING:
     from openmocha.curation.endpoint import Endpoint
@@ -71,7 +71,7 @@ def run_models(
     as_json: Json = False,
 ) -> None:
     """Make a model's films of all items; goes on where it stopped."""
-    with plain_errors(as_json), speech_warnings():
+    with plain_errors(as_json), own_warnings():
         from openmocha.evaluation.mochabench import benchmark_file, choose_items, read_benchmark
         from openmocha.evaluation.run import Making, make_films
 

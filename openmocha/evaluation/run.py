@@ -243,7 +243,7 @@ def _work(
     items: Sequence[Item], output: Path, making: Making, attempt: str, threads: int, parent: int
 ) -> None:
     """A process's share. It ends with its parent, even where that is killed."""
-    from openmocha.terminal import speech_warnings
+    from openmocha.terminal import own_warnings
 
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -257,7 +257,7 @@ def _work(
         print(words, file=sys.stderr, flush=True)
 
     try:
-        with speech_warnings():
+        with own_warnings():
             make_share(items, output, making, attempt, say)
     except (ValueError, OSError) as error:
         say(f"error: {error}")

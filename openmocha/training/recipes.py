@@ -276,7 +276,12 @@ def write_weights(folder: Path, output: Path) -> None:
 
 
 # Lips are a small part of what speech changes: they need more of a push than colours do.
-TOON_SAMPLING = Sampling(num_inference_steps=12, text_guidance_scale=3.0, speech_guidance_scale=9.0)
+TOON_SAMPLING = Sampling(
+    num_inference_steps=12,
+    text_guidance_scale=3.0,
+    speech_guidance_scale=9.0,
+    default_shot="medium close-up",
+)
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
 
