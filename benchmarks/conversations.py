@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, load_pipeline
+from openmocha.contact_sheet import SheetFrames, contact_sheet, write_png
 from openmocha.evaluation.toon_scores import identity_right
 from openmocha.evaluation.toon_sync import load_toon_sync, score_frames
 from openmocha.media import FPS, SPEECH_RATE_HZ, load_speech, write_film
@@ -31,6 +32,7 @@ from openmocha.toon.judge import load_judge
 from openmocha.toon.turns import spoken_turns
 
 RESULTS = Path(__file__).parent / "results" / "conversations.json"
+PICTURED = 1  # the first story with near shots, whatever it looks like
 NEAR = 2  # frames between the cut that is seen and the middle of the pause
 Row = dict[str, Any]
 
@@ -77,13 +79,28 @@ def figures(rows: list[Row]) -> Row:
     }
 
 
+def write_picture(pipeline: Any, folder: Path, path: Path) -> None:
+    """The README's picture: a dialogue whose first clip comes again, a frame per half second."""
+    film = make_film(PICTURED, "dialogue", split="test", frames=range(1))
+    script, _ = script_of(film, folder)
+    again = replace(script, clips=(*script.clips, script.clips[0]))
+    shown = SheetFrames()
+    shown(pipeline(again, seed=PICTURED).frames)
+    write_png(path, contact_sheet(shown.kept, columns=8))
+
+
 def main() -> None:
     """Make both films of every dialogue, measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="toon")
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--picture", type=Path, help="only draw the README's picture")
     options = parser.parse_args()
-    pipeline, measures = load_pipeline(options.model), Measures()
+    pipeline = load_pipeline(options.model)
+    if options.picture is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            return write_picture(pipeline, Path(folder), options.picture)
+    measures = Measures()
     rows: dict[str, list[Row]] = {"a take per clip": [], "one pass": []}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.count):

@@ -28,6 +28,9 @@ ORDINALS = (
     *("Sixth", "Seventh", "Eighth", "Ninth", "Tenth"),
 )
 _TAG = re.compile(r"\bPerson\d+\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_SETTING = re.compile(r"\b(background|backdrop|behind|setting|set in|takes place)\b", re.I)
+_SAME = re.compile(r"\bsame\b", re.I)
 # "long hair" and "a wide grin" are no shots
 _SHOT = re.compile(
     r"\b(shots?|close[- ]?ups?|portrait|full[- ]body|head[- ]and[- ]shoulders)\b", re.IGNORECASE
@@ -122,8 +125,9 @@ class Script:
 
     def alone(self, number: int) -> str:
         """Clip `number` (from 0) as a prompt of its own: where a tag is first used, its character
-        is described; later it is "the young woman", as the description begins. What a description
-        says in further sentences comes last."""
+        is described; later it is "the young woman", as the description begins. Where the clip is
+        set is said by an earlier one, if not by itself. What a description says in further
+        sentences comes last."""
         people = {c.tag: _told(c) for c in self.characters}
         seen: list[str] = []
 
@@ -135,9 +139,20 @@ class Script:
             seen.extend([found[0]] if first else [])
             return _in_place(told.whole if first else f"the {told.noun}", found)
 
-        text = _TAG.sub(words_for, self.clips[number].text)
+        text = _TAG.sub(words_for, self._set_somewhere(number))
         rest = " ".join(people[tag].rest for tag in seen if people[tag].rest)
         return f"{text} {rest}".strip()
+
+    def _set_somewhere(self, number: int) -> str:
+        """The text of a clip with the sentences that say where it is, if need be an earlier
+        clip's."""
+        told = [_SENTENCE.split(clip.text.strip()) for clip in self.clips[: number + 1]]
+        own = [s for s in told[-1] if not (_SETTING.search(s) and _SAME.search(s))]
+        for sentences in reversed([*told[:-1], own]):
+            setting = [s for s in sentences if _SETTING.search(s) and not _SAME.search(s)]
+            if setting:
+                return " ".join([*own, *(s for s in setting if s not in own)])
+        return self.clips[number].text
 
     @property
     def speech_files(self) -> tuple[Path, ...]:

@@ -57,6 +57,20 @@ def test_a_clip_alone_whatever_its_description_looks_like():
     )
 
 
+def test_a_clip_alone_is_set_where_an_earlier_one_says():
+    script = script_of(
+        "A close-up of Person1. The background is a red wall. It rains.",
+        "Person2 nods. The setting is the same as in the first clip. It rains.",
+        "Person1 laughs.",
+        "Person2 laughs. Behind is a green wall.",
+    )
+    where = "The background is a red wall."
+    assert script.alone(0).endswith("dress. The background is a red wall. It rains.")
+    assert script.alone(1) == f"An elderly man nods. It rains. {where}"
+    assert script.alone(2).endswith(f"dress, laughs. {where}")
+    assert script.alone(3) == "An elderly man laughs. Behind is a green wall."
+
+
 @pytest.mark.skipif(not (SHARED / "mochabench").is_dir(), reason="needs ../shared/mochabench")
 def test_clips_of_the_benchmark_alone_have_no_tags_left():
     items = read_benchmark(SHARED / "mochabench/benchmark")
