@@ -108,13 +108,15 @@ def test_from_nothing_to_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scoring, "TEST_FILMS", {"close-up": 1, "dialogue": 1})
     budget = AblationBudget(stories=1, base_steps=1, steps=3, batch_size=2)
     said: list[str] = []
-    table = scoring.ablate(tmp_path, ["window", "global, none"], [0], budget, 1, said.append)
+    variants = ["window", "no tags"]
+    table = scoring.ablate(tmp_path, variants, [0], budget, 1, said.append)
     names = [row["variant"] for row in table]
-    assert names == ["window", "global, none", scoring.TRUE, scoring.THROUGH_VAE]
+    assert names == ["window", "no tags", scoring.TRUE, scoring.THROUGH_VAE]
     assert table[2]["sync_c"] > table[3]["sync_c"]  # true films; through the VAE
+    assert scoring.trained(tmp_path, range(3)) == {"window": [0], "no tags": [0]}
     weights = tmp_path / "runs" / "window-0" / "model" / "model.safetensors"
     made = weights.stat().st_mtime_ns
-    again = scoring.ablate(tmp_path, ["window", "global, none"], [0], budget, 1, said.append)
+    again = scoring.ablate(tmp_path, variants, [0], budget, 1, said.append)
     assert scoring.markdown(again) == scoring.markdown(table)
     assert weights.stat().st_mtime_ns == made
     assert scoring.markdown(table).count("\n") == 5

@@ -27,6 +27,7 @@ from openmocha.evaluation.toon_sync import ToonSyncScorer, load_toon_sync, score
 from openmocha.models.store import model_folder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.pipeline import MoChaPipeline
+from openmocha.prompt import Clip, Script
 from openmocha.sampling import Sampling
 from openmocha.toon.judge import Judge, load_judge
 from openmocha.training.ablation_data import NUM_FRAMES, SIDE, UNTAGGED, SmallFilm, small_films
@@ -132,11 +133,21 @@ def score_variant(folder: Path, name: str, seed: int) -> list[Row]:
         pipeline = pipeline_of(run / "model")
         rows = []
         for number, small in enumerate(test_films(untagged=not VARIANTS[name].tags)):
-            film = pipeline(small.caption, small.speech, seed=number)
+            words = AsItStands((), (Clip(small.caption),))
+            film = pipeline(words, small.speech, seed=number)
             rows.append(score(film.frames, small))
         write_json(path, rows)
     found: list[Row] = json.loads(path.read_text())
     return found
+
+
+class AsItStands(Script):
+    """A caption whose characters may lack their tags, which no prompt may."""
+
+    @property
+    def prompt(self) -> str:
+        """The caption, unchecked."""
+        return self.clips[0].text
 
 
 def pipeline_of(transformer: Path) -> MoChaPipeline:
