@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,15 @@ def parse_options() -> argparse.Namespace:
 
 
 def load_pipeline(model: str) -> Any:
-    """The model, on a GPU where there is one."""
+    """The model, on a GPU where there is one; it is told the captions as they stand."""
     import torch
 
     from openmocha.pipeline import MoChaPipeline
 
-    return MoChaPipeline.from_pretrained(model, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipeline = MoChaPipeline.from_pretrained(model, device)
+    pipeline.sampling = replace(pipeline.sampling, default_shot="")
+    return pipeline
 
 
 def generate(pipeline: Any, film: Film, seed: int, options: argparse.Namespace, path: Path) -> None:

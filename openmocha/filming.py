@@ -164,8 +164,8 @@ def denoise_in_memory(
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"the GPU ran out of memory at {sampling.width}x{sampling.height} and "
-            f"{noise.shape[2]} latent frames a pass; try a lower --memory setting, a smaller "
-            "--size, or a recording shorter than that"
+            f"{noise.shape[2]} latent frames; try a lower --memory setting, a smaller --size, or "
+            "a recording shorter than that"
         ) from error
 
 

@@ -198,7 +198,10 @@ def check_pipeline(reference: Reference, case: str, about: dict[str, Any]) -> It
     backbone.asked = []
     settings = replace(SAMPLING, num_inference_steps=about["steps"], shift=about["timestep_shift"])
     conditions = Conditions(
-        prompt, negative, inputs["audio_embeds"][None], inputs.get("image_latent_scaled")
+        prompt,
+        negative,
+        inputs["audio_embeds"][None],
+        known=inputs.get("image_latent_scaled"),
     )
     latents = denoise(backbone, inputs["noise"], conditions, settings)
     found = {"latents": latents}
