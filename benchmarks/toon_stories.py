@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,7 @@ def load_pipeline(model: str) -> Any:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = MoChaPipeline.from_pretrained(model, device)
-    pipeline.sampling = replace(pipeline.sampling, default_shot="")
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="")
     return pipeline
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from openmocha.curation.caption import CLIP, TWO_CLIPS, caption_of_answer, question
 from openmocha.curation.endpoint import Endpoint, ask
-from openmocha.prompt import names_shot, parse_prompt
+from openmocha.prompt import parse_prompt
+from openmocha.rewording import names_shot
 
 ASK = (
     "Turn this short idea for a film of a few seconds into a full description for a video model. "

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 import torch
 
@@ -29,7 +29,8 @@ from openmocha.filming import Making, film_pieces
 from openmocha.memory import Memory
 from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
 from openmocha.precision import matrix_dtype, usable_device
-from openmocha.prompt import Script, parse_prompt, with_shot
+from openmocha.prompt import Script, parse_prompt
+from openmocha.rewording import with_shot
 from openmocha.sampling import Sampling
 from openmocha.takes import GAP_S, Take, takes_of
 
@@ -134,20 +135,9 @@ class MoChaPipeline:
         if script is not None and kind.continues and len(speeches) > 1 and not together:
             takes = takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
-        longest = kind.num_latents(self.sampling.num_frames)
-        making = Making(sampling, longest, seed, progress)
-        settings = {
-            "prompt": words,
-            "negative_prompt": negative_prompt,
-            "model": self.name,
-            "seed": seed,
-            **asdict(sampling),
-            "num_frames": num_frames,
-            "takes": [asdict(take) for take in takes],
-            "fps": kind.fps,
-            "device": self.backbone.device.type,
-            "dtype": str(self.backbone.dtype).removeprefix("torch."),
-        }
+        making = Making(sampling, kind.num_latents(self.sampling.num_frames), seed, progress)
+        asked = {"prompt": words, "negative_prompt": negative_prompt, "seed": seed}
+        made = {"num_frames": num_frames, "takes": [asdict(take) for take in takes]}
         return MoChaStream(
             film_pieces(self.backbone, takes, encoded, making),
             num_frames,
@@ -155,8 +145,17 @@ class MoChaPipeline:
             sampling.width,
             None if recording is None else fit_speech(recording, num_frames, kind.fps),
             kind.fps,
-            PROVENANCE | settings,
+            PROVENANCE | asked | asdict(sampling) | made | self._identity(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """Which model made a film, and on what."""
+        return {
+            "model": self.name,
+            "fps": self.backbone.format.fps,
+            "device": self.backbone.device.type,
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+        }
 
     @torch.inference_mode()
     def _encoded(

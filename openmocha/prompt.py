@@ -15,26 +15,17 @@ is a Script of one clip without characters.
 import difflib
 import os
 import re
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 NUMBERS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 ORDINALS = (
     *("First", "Second", "Third", "Fourth", "Fifth"),
     *("Sixth", "Seventh", "Eighth", "Ninth", "Tenth"),
 )
-_TAG = re.compile(r"\bPerson\d+\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_SETTING = re.compile(r"\b(background|backdrop|behind|setting|set in|takes place)\b", re.I)
-_SAME = re.compile(r"\bsame\b", re.I)
-# "long hair" and "a wide grin" are no shots
-_SHOT = re.compile(
-    r"\b(shots?|close[- ]?ups?|portrait|full[- ]body|head[- ]and[- ]shoulders)\b", re.IGNORECASE
-)
+TAG = re.compile(r"\bPerson\d+\b", re.IGNORECASE)
 _HEADING = re.compile(rf"\s*({'|'.join(NUMBERS)})\s+video\s+clips?\s*[.:]\s*", re.IGNORECASE)
 _CHARACTERS = re.compile(r"Characters\s*:\s*", re.IGNORECASE)
 _CLIP = re.compile(rf"^[ \t]*({'|'.join(ORDINALS)})[ \t]+clip[ \t]*:[ \t]*", re.I | re.M)
@@ -123,37 +114,6 @@ class Script:
             )
         return text
 
-    def alone(self, number: int) -> str:
-        """Clip `number` (from 0) as a prompt of its own: where a tag is first used, its character
-        is described; later it is "the young woman", as the description begins. Where the clip is
-        set is said by an earlier one, if not by itself. What a description says in further
-        sentences comes last."""
-        people = {c.tag: _told(c) for c in self.characters}
-        seen: list[str] = []
-
-        def words_for(found: re.Match[str]) -> str:
-            told = people.get(found[0])
-            if told is None:
-                return found[0]
-            first = found[0] not in seen
-            seen.extend([found[0]] if first else [])
-            return _in_place(told.whole if first else f"the {told.noun}", found)
-
-        text = _TAG.sub(words_for, self._set_somewhere(number))
-        rest = " ".join(people[tag].rest for tag in seen if people[tag].rest)
-        return f"{text} {rest}".strip()
-
-    def _set_somewhere(self, number: int) -> str:
-        """The text of a clip with the sentences that say where it is, if need be an earlier
-        clip's."""
-        told = [_SENTENCE.split(clip.text.strip()) for clip in self.clips[: number + 1]]
-        own = [s for s in told[-1] if not (_SETTING.search(s) and _SAME.search(s))]
-        for sentences in reversed([*told[:-1], own]):
-            setting = [s for s in sentences if _SETTING.search(s) and not _SAME.search(s)]
-            if setting:
-                return " ".join([*own, *(s for s in setting if s not in own)])
-        return self.clips[number].text
-
     @property
     def speech_files(self) -> tuple[Path, ...]:
         """The clips' recordings in order, () if there are none; ValueError if some lack one."""
@@ -165,32 +125,6 @@ class Script:
                 "clip, or none and the whole conversation as one recording"
             )
         return files
-
-
-class _Told(NamedTuple):
-    """A description without tags: its first sentence, the noun that begins it, all further ones."""
-
-    whole: str
-    noun: str
-    rest: str
-
-
-def _told(character: Character) -> _Told:
-    own = re.compile(rf"\s*\({character.tag}\)")
-    before = own.split(character.description, maxsplit=1)[0]
-    noun = re.sub(r"^(An?|The)\s+", "", re.split(r"[.!?]\s+", before)[-1])
-    plain = re.sub(r"\s*\(Person\d+\)", "", character.description)
-    first, _, rest = re.sub(r"(?<=[.!?])\s+", "\n", plain, count=1).partition("\n")
-    others = partial(_TAG.sub, "another person")
-    return _Told(others(first.rstrip(".! ?")), others(noun), others(rest))
-
-
-def _in_place(words: str, found: re.Match[str]) -> str:
-    """Words for a tag: capital at the start of a sentence; a comma closes a list of features."""
-    starts = re.search(r"(^|[.!?:]\s+)$", found.string[: found.start()]) is not None
-    goes_on = re.match(r"\s+\w", found.string[found.end() :]) is not None
-    first = words[0].upper() if starts else words[0].lower()
-    return first + words[1:] + ("," if "," in words and goes_on else "")
 
 
 def _parts(script: Script) -> tuple[tuple[Character, ...], tuple[str, ...]]:
@@ -206,44 +140,6 @@ def _template_gaps(script: Script) -> tuple[str, ...]:
         gaps.append(" " if character.description[-1] in ".!?" else "\n")
     gaps += [f"\n\n{ordinal} clip: " for ordinal in ORDINALS[:num]]
     return (*gaps, "")
-
-
-# --- shots ---------------------------------------------------------------------------------------
-
-
-class PromptWarning(UserWarning):
-    """A prompt was completed: the film may not be what was wanted."""
-
-
-def names_shot(text: str) -> bool:
-    """Whether a text says how near the camera is."""
-    return _SHOT.search(text) is not None
-
-
-def with_shot(script: Script, shot: str) -> Script:
-    """The script, with `shot` for every clip that names none; warns where it was needed.
-
-    >>> with_shot(parse_prompt("A cat with a wide grin talks."), "medium close-up").prompt
-    'A medium close-up shot of a cat with a wide grin talks.'
-    """
-    missing = [number for number, clip in enumerate(script.clips) if not names_shot(clip.text)]
-    if not missing:
-        return script
-    clips = list(script.clips)
-    for number in missing:
-        clips[number] = replace(clips[number], text=_shown(clips[number].text, shot))
-    which = "the prompt" if len(clips) == 1 else f"clip {', '.join(str(n + 1) for n in missing)}"
-    message = f"{which} names no shot size: a {shot} shot is made"
-    warnings.warn(message, PromptWarning, stacklevel=4)
-    return replace(script, clips=tuple(clips))
-
-
-def _shown(text: str, shot: str) -> str:
-    somebody = re.match(r"\s*(?!The camera)(An?|The|Two|Three|Person\d+)\b", text)
-    if somebody is None:
-        return f"A {shot} shot. {text}"
-    first = somebody[1] if somebody[1].startswith("Person") else somebody[1].lower()
-    return f"A {shot} shot of {first}{text[somebody.end() :]}"
 
 
 # --- text -> Script ------------------------------------------------------------------------------
@@ -317,7 +213,7 @@ def _strip_span(text: str, begin: int, end: int) -> tuple[int, int]:
 def _check_tags(source: str, described: Sequence[str], name: str) -> None:
     """Every tag in `source` must be described; the error says in which line it is used."""
     for number, line in enumerate(source.splitlines(), 1):
-        for tag in _TAG.findall(line):
+        for tag in TAG.findall(line):
             if tag not in described:
                 where = f"in line {number} of {name}, {line.strip()[:80]!r},"
                 raise ValueError(_undescribed(tag, described, where))
@@ -370,13 +266,13 @@ def load_script(path: str | os.PathLike[str]) -> Script:
 def _check_tags_of_file(path: Path, told: Sequence[str], described: Sequence[str]) -> None:
     """Tags in what is `told` must be described; the error says in which line of the file one is
     used."""
-    used = {tag for words in told for tag in _TAG.findall(words)}
+    used = {tag for words in told for tag in TAG.findall(words)}
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         words = line.split("#")[0]
         if re.match(r"\s*(- )?\s*speech\s*:", words):
             continue
-        for tag in _TAG.findall(words):
+        for tag in TAG.findall(words):
             if tag in used and tag not in described:
                 where = f"in line {number} of script {path}, {line.strip()[:80]!r},"
                 raise ValueError(_undescribed(tag, described, where))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from openmocha import media
 from openmocha.prompt import Clip, Script
+from openmocha.rewording import SENTENCE, clip_alone
 
 GAP_S = 0.2  # between the recordings of two clips
 
@@ -42,11 +43,11 @@ def takes_of(
     for number, (start, stop, view) in enumerate(zip(cuts, cuts[1:], views, strict=False)):
         assert stop - start >= step  # media.MIN_SPEECH_S and the pause are longer than a cut needs
         before = [k for k in range(number) if views[k] == view]
-        takes.append(Take(script.alone(number), stop - start, before[-1] if before else None))
+        takes.append(Take(clip_alone(script, number), stop - start, before[-1] if before else None))
     return takes
 
 
 def view_of(clip: Clip) -> tuple[str | None, str]:
     """Who speaks, and the clip's first sentence: clips that agree in both show the same shot."""
-    sentence = re.split(r"(?<=[.!?])\s", clip.text.strip(), maxsplit=1)[0]
+    sentence = SENTENCE.split(clip.text.strip(), maxsplit=1)[0]
     return clip.speaker, " ".join(re.findall(r"\w+", sentence.lower()))

@@ -73,7 +73,7 @@ def _missing(error: ImportError) -> str:
 def own_warnings() -> Iterator[list[str]]:
     """Show the package's own warnings as one line each and collect them; hide other libraries'."""
     from openmocha.media import SpeechWarning
-    from openmocha.prompt import PromptWarning
+    from openmocha.rewording import PromptWarning
 
     notes: list[str] = []
 

@@ -119,7 +119,7 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     recipes.export_toon(tmp_path, tmp_path / "model")
     pipeline = MoChaPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.sampling.default_shot == "medium close-up"
-    pipeline.sampling = replace(pipeline.sampling, default_shot="")  # this caption names no shot
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # this caption names no shot
     truth = make_film(1, "close-up", split="test", width=64, height=64)
     assert truth.speech is not None
     film = pipeline(

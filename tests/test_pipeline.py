@@ -14,7 +14,8 @@ from openmocha.contact_sheet import write_png
 from openmocha.filming import denoise, draw_noise
 from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
-from openmocha.prompt import Character, Clip, PromptWarning, Script
+from openmocha.prompt import Character, Clip, Script
+from openmocha.rewording import PromptWarning
 from openmocha.sampling import Sampling
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."

@@ -12,13 +12,11 @@ from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.prompt import (
     Character,
     Clip,
-    PromptWarning,
     Script,
     load_script,
-    names_shot,
     parse_prompt,
-    with_shot,
 )
+from openmocha.rewording import PromptWarning, names_shot, with_shot
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
 BENCHMARK = SHARED / "mochabench" / "benchmark" / "benchmark.csv"

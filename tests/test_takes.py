@@ -12,6 +12,7 @@ from openmocha.backbones.backbone import Conditions
 from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.filming import denoise
 from openmocha.prompt import Character, Clip, Script, parse_prompt
+from openmocha.rewording import clip_alone
 from openmocha.takes import GAP_S, takes_of
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
@@ -35,11 +36,11 @@ def test_a_clip_alone_describes_whom_it_shows():
         "A close-up of Person1 in a park. Person1 nods; then Person2's dog barks at Person1.",
         "Person2 answers.",
     )
-    assert script.alone(0) == (
+    assert clip_alone(script, 0) == (
         "A close-up of a young woman with long black hair, wearing a yellow dress, in a park. "
         "The young woman nods; then an elderly man's dog barks at the young woman."
     )
-    assert script.alone(1) == "An elderly man answers."
+    assert clip_alone(script, 1) == "An elderly man answers."
 
 
 def test_a_clip_alone_whatever_its_description_looks_like():
@@ -48,11 +49,11 @@ def test_a_clip_alone_whatever_its_description_looks_like():
         Character("Person2", "A man (Person2) standing beside Person1."),
     )
     script = Script(people, (Clip("Person2 looks at Person1."), Clip("Person1 stands in a shop.")))
-    assert script.alone(0) == (
+    assert clip_alone(script, 0) == (
         "A man standing beside another person looks at a woman in an apron. "
         "Her face is calm. She has a scar."
     )
-    assert script.alone(1) == (
+    assert clip_alone(script, 1) == (
         "A woman in an apron stands in a shop. Her face is calm. She has a scar."
     )
 
@@ -65,10 +66,10 @@ def test_a_clip_alone_is_set_where_an_earlier_one_says():
         "Person2 laughs. Behind is a green wall.",
     )
     where = "The background is a red wall."
-    assert script.alone(0).endswith("dress. The background is a red wall. It rains.")
-    assert script.alone(1) == f"An elderly man nods. It rains. {where}"
-    assert script.alone(2).endswith(f"dress, laughs. {where}")
-    assert script.alone(3) == "An elderly man laughs. Behind is a green wall."
+    assert clip_alone(script, 0).endswith("dress. The background is a red wall. It rains.")
+    assert clip_alone(script, 1) == f"An elderly man nods. It rains. {where}"
+    assert clip_alone(script, 2).endswith(f"dress, laughs. {where}")
+    assert clip_alone(script, 3) == "An elderly man laughs. Behind is a green wall."
 
 
 @pytest.mark.skipif(not (SHARED / "mochabench").is_dir(), reason="needs ../shared/mochabench")
@@ -79,7 +80,7 @@ def test_clips_of_the_benchmark_alone_have_no_tags_left():
     assert len(scripts) >= 15
     for script in scripts:
         for number, clip in enumerate(script.clips):
-            alone = script.alone(number)
+            alone = clip_alone(script, number)
             assert "Person" not in alone and "(" not in alone.replace("(", "", clip.text.count("("))
             assert len(alone) > len(clip.text)
 
@@ -96,7 +97,7 @@ def test_takes_cut_amid_the_pauses_and_go_on_from_the_same_first_sentence():
     middles = [round((1.2 * (k + 1) - 0.1) * 24 / 4) * 4 for k in range(5)]
     assert ends.tolist() == [*middles, 168]
     assert [take.after for take in takes] == [None, None, 0, None, None, 1]
-    assert [take.words for take in takes] == [script.alone(number) for number in range(6)]
+    assert [take.words for take in takes] == [clip_alone(script, number) for number in range(6)]
     takes_of(script, [voice(media.MIN_SPEECH_S)] * 6, 56, 24, 4)  # the shortest there are
 
 
@@ -162,7 +163,7 @@ def test_together_is_one_take_with_the_papers_template(tiny, files, monkeypatch)
         tiny.backbone, "encode_text", lambda words: (told.append(words), encode(words))[1]
     )
     apart = tiny(script, seed=4, num_inference_steps=1)
-    assert told == ["", *(script.alone(number) for number in range(3))]
+    assert told == ["", *(clip_alone(script, number) for number in range(3))]
     told.clear()
     together = tiny(script, seed=4, num_inference_steps=1, together=True)
     assert told == ["", script.prompt]

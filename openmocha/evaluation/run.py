@@ -142,7 +142,9 @@ def load(making: Making, say: Say) -> "MoChaPipeline":
 
     logging.disable_progress_bar()  # of transformers, one for each network it loads
     memory = checked_memory(making.memory)
-    return MoChaPipeline.from_pretrained(making.model, making.device, memory=memory, say=say)
+    pipeline = MoChaPipeline.from_pretrained(making.model, making.device, memory=memory, say=say)
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # prompts as they stand
+    return pipeline
 
 
 def make_film(pipeline: "MoChaPipeline", item: Item, output: Path, making: Making) -> None:

@@ -25,7 +25,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -297,7 +297,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
     assert isinstance(model, MoChaTransformer3DModel)
     device = next(model.parameters()).device
     backbone = PaperBackbone(model, *load_networks(folder))
-    as_they_stand = replace(TOON_SAMPLING, default_shot="")
+    as_they_stand = TOON_SAMPLING.with_given(default_shot="")
     pipeline = MoChaPipeline(backbone, as_they_stand).to(device)
     rows = []
     for source, seed in PREVIEWS:
