@@ -13,7 +13,7 @@ from openmocha.training.parallel import Ranks
 def prepared(seed: int):
     model, ema = tiny_transformer(seed), tiny_transformer(seed + 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    checkpoint.prepare_optimizer(model, optimizer)
+    checkpoint.prepare_adamw(model, optimizer)
     return model, checkpoint.training_tensors(model, ema, optimizer), optimizer
 
 

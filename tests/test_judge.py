@@ -14,9 +14,10 @@ sys.path.insert(0, str(ROOT))  # the benchmarks are scripts beside the package, 
 
 from benchmarks import loudness  # noqa: E402
 from benchmarks.intervals import bootstrap_mean, wilson  # noqa: E402
-from openmocha.evaluation.toon_scores import pearson  # noqa: E402
+from openmocha.evaluation.toon_scores import closed_on_pressed, pearson  # noqa: E402
 from openmocha.toon import labels  # noqa: E402
 from openmocha.toon.cuts import find_cut  # noqa: E402
+from openmocha.toon.films import make_film  # noqa: E402
 from openmocha.toon.judge import (  # noqa: E402
     Judge,
     JudgeConfig,
@@ -304,3 +305,14 @@ def test_shipped_judge_reads_mouths_of_close_ups() -> None:
     guess, truth = (torch.from_numpy(np.concatenate(part)) for part in (guesses, truths))
     # The figure itself is benchmarks.toon_stories' to measure; this notices a judge gone wrong.
     assert r_squared(guess, truth) >= 0.93
+
+
+def test_lips_close_on_p_b_m_in_the_truth_and_not_in_a_mouth_that_stays_open() -> None:
+    asked, heard = [], 0
+    for seed in range(6):
+        truth = make_film(seed, ("close-up", "dialogue")[seed % 2], frames=range(1)).truth
+        asked += closed_on_pressed(truth.mouth[:, 0], truth)
+        heard += sum(phone.ipa[0] in "pbm" for phone in truth.phones)
+        assert not any(closed_on_pressed(np.full(len(truth.mouth), 0.5), truth))
+        assert closed_on_pressed(truth.mouth[:0, 0], truth) == []  # nothing of them is shown
+    assert all(asked) and 6 < len(asked) <= heard

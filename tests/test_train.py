@@ -17,7 +17,7 @@ from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
 from openmocha.training.stages import Crop, Stage
-from openmocha.training.train import TrainConfig, export_model, train
+from openmocha.training.train import TrainConfig, export_model, make_optimizer, train
 
 SINGLES, MOTION = Crop(1, 10, 0.5, 32, 32), Crop(4, 4, 0.5, 32, 32)
 STAGES = (
@@ -83,6 +83,31 @@ def test_resume_is_bit_identical(shards, straight, tmp_path, step):
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, step + 1))
     train(tiny_transformer(seed=99), shards, tmp_path, STAGES, CONFIG)
     assert_same_run(tmp_path, straight)
+
+
+def test_muon_resumes_bit_identical(shards, tmp_path):
+    muon = replace(CONFIG, optimizer="muon")
+    train(tiny_transformer(), shards, tmp_path / "straight", STAGES, muon)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_transformer(), shards, tmp_path / "again", STAGES, muon, interrupt_at(6))
+    train(tiny_transformer(seed=99), shards, tmp_path / "again", STAGES, muon)
+    assert_same_run(tmp_path / "again", tmp_path / "straight")
+
+
+def test_only_matrices_of_the_blocks_are_made_orthogonal():
+    model = tiny_transformer()
+    optimizer = make_optimizer(model, TrainConfig(optimizer="muon", speech_rate=2.0))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    scales = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            orthogonal = "exp_avg_sq" not in optimizer.state[parameter]
+            scales[names[id(parameter)]] = (group["scale"], orthogonal)
+    assert scales["blocks.0.ffn.output.weight"] == (1.0, True)
+    assert scales["blocks.0.speech_attention.query.weight"] == (2.0, True)
+    assert scales["blocks.0.modulation"] == scales["output.weight"] == (1 / 3, False)
+    assert scales["speech_projector.hidden.weight"] == (2 / 3, False)
+    assert len(scales) == len(names)
 
 
 def train_in_child(shards: Path, folder: Path, ready) -> None:

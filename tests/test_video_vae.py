@@ -16,7 +16,7 @@ from openmocha.training.muon import Muon, orthogonalise
 from openmocha.training.principal import components, start_at_principal_components
 from openmocha.training.video_vae import ReadableVAE, VideoVAETraining
 
-TINY = VideoVAEConfig(quarter_width=16, eighth_width=24, half_width=8)
+TINY = VideoVAEConfig(16, 4, (8, 16, 24), (0, 2, 2), (1, 3, 3))
 
 
 @pytest.fixture
@@ -160,8 +160,8 @@ def test_weights_in_bfloat16_keep_exact_statistics(vae: VideoVAE, tmp_path) -> N
 def test_an_unknown_setting_is_named(vae: VideoVAE, tmp_path) -> None:
     vae.save_pretrained(tmp_path)
     text = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace("half_width", "halve_width"))
-    with pytest.raises(ValueError, match="halve_width"):
+    (tmp_path / "config.json").write_text(text.replace("widths", "breadths"))
+    with pytest.raises(ValueError, match="breadths"):
         VideoVAE.from_pretrained(tmp_path)
 
 
@@ -308,10 +308,10 @@ def test_training_leaves_a_model_and_goes_on_with_its_decoder_alone(tmp_path) ->
 def test_the_encoder_projects_patches_onto_orthonormal_axes() -> None:
     vae, films = VideoVAE(), [torch.randn(8, 3, 32, 32) for _ in range(4)]
     start_at_principal_components(vae, films, [torch.zeros(8, 32, 32) for _ in films])
-    probes = torch.eye(4 * 3 * 8 * 8).reshape(-1, 4, 3, 8, 8)
+    probes = torch.eye(4 * 3 * 16 * 16).reshape(-1, 4, 3, 16, 16)
     with torch.no_grad():
-        axes = (vae.encode_raw(probes) - vae.encode_raw(torch.zeros(1, 4, 3, 8, 8))).flatten(1)
-    torch.testing.assert_close(axes.T @ axes, torch.eye(16), atol=1e-5, rtol=0)
+        axes = (vae.encode_raw(probes) - vae.encode_raw(torch.zeros(1, 4, 3, 16, 16))).flatten(1)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(32), atol=1e-5, rtol=0)
 
 
 def test_components_are_the_directions_of_most_variance() -> None:

@@ -32,18 +32,8 @@ def tiny_transformer() -> MoChaTransformer3DModel:
 
 
 def tiny_vae() -> VideoVAE:
-    """One residual block of width 8 wherever there is one."""
-    return VideoVAE(
-        VideoVAEConfig(
-            half_width=8,
-            quarter_width=8,
-            eighth_width=8,
-            encoder_quarter_blocks=1,
-            encoder_eighth_blocks=1,
-            decoder_eighth_blocks=1,
-            decoder_quarter_blocks=1,
-        )
-    )
+    """One residual block of width 8 wherever there is one; 8x8 pixels for each latent."""
+    return VideoVAE(VideoVAEConfig(16, 4, (8, 8, 8), (0, 1, 1), (1, 1, 1)))
 
 
 def tiny_speech_encoder() -> SpeechEncoder:

@@ -43,7 +43,7 @@ class PaperBackbone(Backbone):
         self.dtype = matrix_dtype(self.device)
         self.format = FilmFormat(
             frames_per_latent=vae.config.frames_per_latent,
-            side_multiple=2 * vae.config.pixels_per_latent,
+            side_multiple=transformer.config.patch * vae.config.pixels_per_latent,
             takes_image=True,
             continues=transformer.config.continues,
         )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from openmocha.toon.cuts import find_cut
-from openmocha.toon.films import Truth
+from openmocha.toon.films import FPS, Truth
 from openmocha.toon.judge import Judge, Judgement
 from openmocha.toon.judge_motion import camera_move
 from openmocha.toon.labels import (
@@ -20,6 +20,7 @@ from openmocha.toon.stories import Clip
 CLOSE = ("close-up", "medium close-up")
 GUARD = 4  # frames after a cut that may still be melting from one shot into the next
 CUT_TOLERANCE = 3
+PRESSED, CLOSED = frozenset("pbm"), 0.15  # lips are closed below this opening
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float:
@@ -40,9 +41,10 @@ def clip_ranges(truth: Truth) -> list[tuple[Clip, slice]]:
 def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth) -> dict[str, Any]:
     """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
 
-    r: opening of the speaker's mouth against the truth, only where all shots are close. attributes:
-    one [name, truth, judged] per question of each visible person and each clip. speaker, identity:
-    is the right one talking, and is the right one seen, per clip (None: nothing to tell apart).
+    r: opening of the speaker's mouth against the truth, only where all shots are close; closed: are
+    the lips closed on each /p b m/, there too. attributes: one [name, truth, judged] per question
+    of each visible person and each clip. speaker, identity: is the right one talking, and is the
+    right one seen, per clip (None: nothing to tell apart).
     """
     ranges = clip_ranges(truth)
     opening = speaker_opening(judged, truth)
@@ -53,6 +55,7 @@ def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth
         "source": truth.story.source,
         "shots": [clip.shot for clip, _ in ranges],
         "r": pearson(opening, asked) if close else None,
+        "closed": closed_on_pressed(opening, truth) if close else [],
         "attributes": attributes_of(judge, judged, frames, truth),
         "people_right": [judged.num_people(w) == len(clip.cast) for clip, w in ranges],
         "speaker": [speaker_right(judged, clip, where) for clip, where in ranges],
@@ -67,6 +70,21 @@ def speaker_opening(judged: Judgement, truth: Truth) -> np.ndarray:
     """(T,) opening of the mouth that should be talking, clip by clip."""
     parts = [judged.mouth[where, clip.speaker or 0, 0] for clip, where in clip_ranges(truth)]
     return np.concatenate(parts)
+
+
+def closed_on_pressed(opening: np.ndarray, truth: Truth) -> list[bool]:
+    """For each /p b m/ that is heard: does the mouth close within it, or one frame to either side?
+
+    Phones that the film shows nobody saying (beyond its end, or across its cut) do not count.
+    """
+    cut, hits = truth.cut_frame, []
+    for phone in truth.phones:
+        if not phone.ipa or phone.ipa[0] not in PRESSED:
+            continue
+        first, last = math.floor(phone.start_s * FPS) - 1, math.ceil(phone.end_s * FPS) + 1
+        if last <= len(opening) and (cut is None or last <= cut or first >= cut):
+            hits.append(bool(opening[max(0, first) : last].min() <= CLOSED))
+    return hits
 
 
 def attributes_of(

@@ -1,6 +1,6 @@
 """Pixels <-> latents: a small video VAE that encodes every group of four frames on its own.
 
-    video (B, T, 3, H, W) --encode--> latents (B, C, F, H/8, W/8) --decode--> video
+    video (B, T, 3, H, W) --encode--> latents (B, C, F, H/16, W/16) --decode--> video
 
 The four frames of a group are the channels of a 2-D convolution network, so a latent frame depends
 on its own four frames and on nothing else: single latents are exact, and an image is a frame
@@ -27,22 +27,30 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class VideoVAEConfig:
-    """Sizes of a VideoVAE: widths and residual blocks at 1/2, 1/4 and 1/8 of the pixel grid."""
+    """Sizes of a VideoVAE: widths and residual blocks at 1/2, 1/4, 1/8, ... of the pixel grid.
 
-    latent_channels: int = 16
+    The encoder starts at 1/4: its number of blocks at 1/2 is not used.
+    """
+
+    latent_channels: int = 32
     frames_per_latent: int = 4
-    quarter_width: int = 96
-    eighth_width: int = 128
-    encoder_quarter_blocks: int = 2
-    encoder_eighth_blocks: int = 2
-    decoder_eighth_blocks: int = 3
-    decoder_quarter_blocks: int = 3
-    half_width: int = 32
-    decoder_half_blocks: int = 1
+    widths: tuple[int, ...] = (48, 96, 128, 128)
+    encoder_blocks: tuple[int, ...] = (0, 1, 1, 1)
+    decoder_blocks: tuple[int, ...] = (1, 2, 2, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "encoder_blocks", "decoder_blocks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        levels = {len(self.widths), len(self.encoder_blocks), len(self.decoder_blocks)}
+        if len(levels) != 1 or min(levels) < 2:
+            raise ValueError(
+                f"widths {self.widths}, encoder_blocks {self.encoder_blocks} and decoder_blocks "
+                f"{self.decoder_blocks}; expected one number for each of two or more levels"
+            )
 
     @property
     def pixels_per_latent(self) -> int:
-        return 8
+        return int(2 ** len(self.widths))
 
 
 class ResidualBlock(nn.Module):
@@ -68,37 +76,34 @@ def residual_blocks(num_blocks: int, width: int) -> list[nn.Module]:
 
 def make_encoder(config: VideoVAEConfig) -> nn.Sequential:
     """(BF, r*3, H, W) -> latents before normalisation (BF, C, h, w)."""
-    quarter, eighth = config.quarter_width, config.eighth_width
-    return nn.Sequential(
+    widths, blocks = config.widths, config.encoder_blocks
+    layers = [
         nn.PixelUnshuffle(4),
-        nn.Conv2d(config.frames_per_latent * 3 * 16, quarter, 3, padding=1),
-        *residual_blocks(config.encoder_quarter_blocks, quarter),
-        nn.PixelUnshuffle(2),
-        nn.Conv2d(quarter * 4, eighth, 1),
-        *residual_blocks(config.encoder_eighth_blocks, eighth),
-        nn.Conv2d(eighth, config.latent_channels, 1),
-    )
+        nn.Conv2d(config.frames_per_latent * 3 * 16, widths[1], 3, padding=1),
+        *residual_blocks(blocks[1], widths[1]),
+    ]
+    for level in range(2, len(widths)):
+        layers += [nn.PixelUnshuffle(2), nn.Conv2d(widths[level - 1] * 4, widths[level], 1)]
+        layers += residual_blocks(blocks[level], widths[level])
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.latent_channels, 1))
 
 
 def make_decoder(config: VideoVAEConfig) -> nn.Sequential:
     """(BF, 3*C, h, w), a latent frame between its neighbours -> (BF, r*3, H, W)."""
-    half, quarter, eighth = config.half_width, config.quarter_width, config.eighth_width
-    return nn.Sequential(
-        nn.Conv2d(config.latent_channels * 3, eighth, 3, padding=1),
-        *residual_blocks(config.decoder_eighth_blocks, eighth),
-        nn.Conv2d(eighth, quarter * 4, 1),
-        nn.PixelShuffle(2),
-        *residual_blocks(config.decoder_quarter_blocks, quarter),
-        nn.Conv2d(quarter, half * 4, 1),
-        nn.PixelShuffle(2),
-        *residual_blocks(config.decoder_half_blocks, half),
-        nn.Conv2d(half, config.frames_per_latent * 3 * 4, 3, padding=1),
-        nn.PixelShuffle(2),
-    )
+    widths, blocks = config.widths, config.decoder_blocks
+    layers = [
+        nn.Conv2d(config.latent_channels * 3, widths[-1], 3, padding=1),
+        *residual_blocks(blocks[-1], widths[-1]),
+    ]
+    for level in reversed(range(len(widths) - 1)):
+        layers += [nn.Conv2d(widths[level + 1], widths[level] * 4, 1), nn.PixelShuffle(2)]
+        layers += residual_blocks(blocks[level], widths[level])
+    layers += [nn.Conv2d(widths[0], config.frames_per_latent * 3 * 4, 3, padding=1)]
+    return nn.Sequential(*layers, nn.PixelShuffle(2))
 
 
 class VideoVAE(nn.Module):
-    """The toon VAE: 8x8 pixels by 4 frames per latent, latents of zero mean and mean variance 1.
+    """The toon VAE: 16x16 pixels by 4 frames per latent, latents of zero mean and mean variance 1.
 
     `latent_mean` and `latent_scale` (C,) are measured on films and stored with the weights.
     """
@@ -128,9 +133,9 @@ class VideoVAE(nn.Module):
         """Encode groups of four frames, each on its own.
 
         Args:
-            video: (B, T, 3, H, W) float in [-1, 1]; T a multiple of 4, H and W multiples of 8.
+            video: (B, T, 3, H, W) float in [-1, 1]; T a multiple of 4, H and W multiples of 16.
         Returns:
-            Latents (B, C, F, h, w) with F = T/4, h = H/8, w = W/8, about zero mean; the
+            Latents (B, C, F, h, w) with F = T/4, h = H/16, w = W/16, about zero mean; the
             variances of the channels are 1 on average.
         Raises:
             ValueError: a wrong number of dimensions or colours, or a size not such a multiple.

@@ -18,6 +18,7 @@ from openmocha.training.shards import TrainingClip
 from openmocha.training.toon_clips import mouth_cells
 
 SIDE, NUM_FRAMES = 64, 64
+PIXELS_PER_CELL = 8  # of the embedded VAE
 FILM_FRAMES = 128
 SAMPLES = round(NUM_FRAMES / FPS * SAMPLE_RATE_HZ)
 UNTAGGED = "dialogue without tags"
@@ -77,7 +78,7 @@ def training_clip(small: SmallFilm, source: str) -> TrainingClip:
         crops=small.frames[None],
         starts=[0],
         speech=small.speech,
-        mouth_cells=mouth_cells(boxes, SIDE, SIDE)[None],
+        mouth_cells=mouth_cells(boxes, SIDE, SIDE, PIXELS_PER_CELL)[None],
     )
 
 

@@ -1,6 +1,6 @@
 """Checkpoints that survive kill -9 at any moment, and whose damage is noticed.
 
-    folder/step-00001200/*.safetensors   model, EMA and AdamW moments, one file per rank (DCP)
+    folder/step-00001200/*.safetensors   model, EMA and moments, one file per rank (DCP)
                          state.json      where training stands, and the configuration that made it
                          manifest.json   sha256 of every file above
 
@@ -27,8 +27,6 @@ from torch.distributed.checkpoint import (  # type: ignore[attr-defined]
 
 from openmocha.training.parallel import Ranks, wait_for_all
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
 
 def training_tensors(
     model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
@@ -38,11 +36,12 @@ def training_tensors(
     for prefix, network in (("model", model), ("ema", ema)):
         tensors |= {f"{prefix}.{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in model.named_parameters():
-        tensors |= {f"{key}.{name}": optimizer.state[parameter][key] for key in MOMENTS}
+        moments = optimizer.state[parameter]
+        tensors |= {f"{key}.{name}": moment for key, moment in moments.items()}
     return tensors
 
 
-def prepare_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def prepare_adamw(model: nn.Module, optimizer: torch.optim.AdamW) -> None:
     """Give AdamW its zero moments now, so that every checkpoint has the same names."""
     for parameter in model.parameters():
         state = optimizer.state[parameter]

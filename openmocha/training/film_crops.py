@@ -58,8 +58,8 @@ class Batch:
 class Batching:
     """What a batch holds, and how many crops it is drawn from."""
 
-    window_shares: tuple[tuple[int, float], ...] = ((64, 0.6), (96, 0.3), (128, 0.1))
-    groups: int = 24  # of four frames of 64x64 pixels; larger windows come in smaller batches
+    window_shares: tuple[tuple[int, float], ...] = ((96, 0.4), (128, 0.6))
+    groups: int = 48  # of four frames of 64x64 pixels; larger windows come in smaller batches
     pool_crops: int = 1500
     first_crops: int = 64
 

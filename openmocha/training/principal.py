@@ -20,22 +20,23 @@ from openmocha.models.video_vae import VideoVAE
 def start_at_principal_components(
     vae: VideoVAE, videos: Sequence[Tensor], masks: Sequence[Tensor], mouth_weight: float = 3.0
 ) -> None:
-    """Set the encoder's three convolutions; its residual blocks start as the identity anyway.
+    """Set the encoder's convolutions, level by level; its residual blocks start as the identity.
 
     Args:
         videos: each (T, 3, H, W) in [-1, 1], T a multiple of 4.
         masks: for each video (T, H, W), true at mouths, whose patches count `mouth_weight` times.
     """
     convolutions = [layer for layer in vae.encoder if isinstance(layer, nn.Conv2d)]
-    first, second, last = convolutions
+    *projections, last = convolutions
     r = vae.config.frames_per_latent
-    films = [rearrange(video, "(f r) c h w -> f (r c) h w", r=r) for video in videos]
+    maps = [rearrange(video, "(f r) c h w -> f (r c) h w", r=r) for video in videos]
     mouths = [rearrange(mask.float(), "(f r) h w -> f r h w", r=r) for mask in masks]
-    fine = [nn.functional.pixel_unshuffle(film, 4) for film in films]
-    set_projection(first, components(fine, weights(mouths, 4, mouth_weight), first.out_channels))
-    coarse = [nn.functional.pixel_unshuffle(first(x), 2) for x in fine]
-    axes = components(coarse, weights(mouths, 8, mouth_weight), second.out_channels)
-    set_projection(second, axes)
+    for level, projection in enumerate(projections, start=2):
+        step = 4 if level == 2 else 2
+        maps = [nn.functional.pixel_unshuffle(x, step) for x in maps]
+        counts = weights(mouths, 2**level, mouth_weight)
+        set_projection(projection, components(maps, counts, projection.out_channels))
+        maps = [projection(x) for x in maps]
     set_projection(last, torch.eye(last.out_channels, last.in_channels))
 
 

@@ -99,12 +99,12 @@ def paper_stages() -> tuple[Stage, ...]:
     )
 
 
-# About the same number of latent tokens in every batch.
-TOON_SINGLES = Crop(latent_frames=1, batch_size=64)
-TOON_MOTION = Crop(latent_frames=8, batch_size=8)
-TOON_CLIPS = Crop(latent_frames=32, batch_size=2)
-TOON_WIDE = Crop(latent_frames=1, batch_size=64, height=96, width=160)
-TOON_TALL = Crop(latent_frames=1, batch_size=64, height=160, width=96)
+# About the same time for every batch: a single latent brings its whole caption with it.
+TOON_SINGLES = Crop(latent_frames=1, batch_size=128)
+TOON_MOTION = Crop(latent_frames=8, batch_size=24)
+TOON_CLIPS = Crop(latent_frames=32, batch_size=8)
+TOON_WIDE = Crop(latent_frames=1, batch_size=128, height=96, width=160)
+TOON_TALL = Crop(latent_frames=1, batch_size=128, height=160, width=96)
 # Close-ups teach lips, which are learnt last; the paper's stage of medium shots has 20% of them.
 TOON_FACES: dict[str, float] = {
     "close-up": 28,
@@ -131,29 +131,28 @@ def toon_stages(
 ) -> tuple[Stage, ...]:
     """The paper's first three stages in single latents, then faces in motion, then dialogues.
 
-    `steps` and `time_budget_s` are those of all stages together. A single latent with its speech
-    window costs 1/60 of a clip and holds all that lip-sync needs (the window is local), so most
-    batches stay single latents to the end. The first stages take half batches: early on, more
-    steps teach more than better gradients. `batch_scale` multiplies all batches; a GPU needs 16 or
-    more to be busy.
+    `steps` and `time_budget_s` are those of all stages together. Who and where is learnt from
+    single latents, of which a step sees many; lips and movement from crops and whole films. The
+    first stages take half batches: early on, more steps teach more than better gradients.
+    `batch_scale` multiplies all batches; a GPU needs 16 or more to be busy.
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
     half = replace(singles, batch_size=singles.batch_size // 2)
-    moving = (replace(singles, share=0.7), replace(motion, share=0.2), replace(clips, share=0.1))
+    moving = (replace(singles, share=0.3), replace(motion, share=0.4), replace(clips, share=0.3))
     all_sizes = (
-        replace(singles, share=0.4),
-        replace(motion, share=0.25),
-        replace(clips, share=0.25),
+        replace(singles, share=0.1),
+        replace(motion, share=0.2),
+        replace(clips, share=0.6),
         replace(TOON_WIDE, share=0.05),
         replace(TOON_TALL, share=0.05),
     )
     text, close_ups, medium_close_ups = curriculum()[:3]
     plan = (
         ("text", 0.05, text, (half,)),
-        ("close-ups", 0.1, close_ups, (half,)),
-        ("medium close-ups", 0.15, medium_close_ups, (singles,)),
-        ("faces", 0.4, TOON_FACES, moving),
-        ("dialogues", 0.3, TOON_DIALOGUES, all_sizes),
+        ("close-ups", 0.05, close_ups, (half,)),
+        ("medium close-ups", 0.1, medium_close_ups, (singles,)),
+        ("faces", 0.35, TOON_FACES, moving),
+        ("dialogues", 0.45, TOON_DIALOGUES, all_sizes),
     )
     last = plan[-1][0]
     return tuple(

@@ -27,7 +27,7 @@ from openmocha.training.shards import Encoders, TrainingClip, manifest_path, wri
 
 Array = np.ndarray[Any, Any]
 
-FRAMES_PER_LATENT, PIXELS_PER_CELL = 4, 8
+FRAMES_PER_LATENT = 4
 OTHER_SIZES = ((160, 96), (96, 160))
 
 
@@ -43,7 +43,7 @@ class ShardPlan:
     num_crops: int
     width: int = 128
     height: int = 128
-    pixels_per_cell: int = PIXELS_PER_CELL
+    pixels_per_cell: int = 16
     from_start: bool = False  # one crop, the film's beginning
 
     def clips(self) -> Iterator[TrainingClip]:
@@ -124,9 +124,7 @@ def far_apart(points: Array, count: int, rng: np.random.Generator) -> list[int]:
     return chosen
 
 
-def mouth_cells(
-    boxes: Array, height: int, width: int, pixels_per_cell: int = PIXELS_PER_CELL
-) -> Array:
+def mouth_cells(boxes: Array, height: int, width: int, pixels_per_cell: int) -> Array:
     """Latent cells that a mouth touches: boxes (4 F, n, 4) in pixels -> uint8 (F, h, w)."""
     rows, columns = height // pixels_per_cell, width // pixels_per_cell
     cells = np.zeros((len(boxes) // FRAMES_PER_LATENT, rows, columns), np.uint8)
@@ -139,27 +137,28 @@ def mouth_cells(
     return cells
 
 
-# Films of each source: single latents, crops of 8 latents, whole films, singles of other sizes.
+# Films of each source: whole ones (which serve as short crops and single latents too), single
+# latents of more stories, singles of other sizes.
 TOON_FILMS = {
-    "text": (2048, 192, 96, 64),
-    "close-up": (2560, 192, 64, 64),
-    "medium close-up": (2048, 192, 64, 64),
-    "medium": (1280, 256, 96, 64),
-    "dialogue": (384, 192, 320, 64),
+    "text": (1024, 2048, 64),
+    "close-up": (1600, 2048, 64),
+    "medium close-up": (1600, 1536, 64),
+    "medium": (1024, 1536, 64),
+    "dialogue": (2048, 1024, 64),
 }
 # Name, latent frames, crops of each film, films of a shard, sizes (width, height).
 KINDS = (
+    ("films", 32, 1, 64, ((128, 128),)),
     ("singles", 1, 12, 256, ((128, 128),)),
-    ("motion", 8, 2, 64, ((128, 128),)),
-    ("films", 32, 1, 32, ((128, 128),)),
     ("sizes", 1, 8, 64, OTHER_SIZES),
 )
 
 
-def toon_plan(scale: float = 1.0) -> list[ShardPlan]:
-    """All shards of the toon recipe: singles, motion, films, other sizes, sources taking turns.
+def toon_plan(scale: float = 1.0, pixels_per_cell: int = 16) -> list[ShardPlan]:
+    """All shards of the toon recipe: films, singles, other sizes, sources taking turns.
 
     `scale` multiplies the number of films; every kind of every source keeps at least one film.
+    `pixels_per_cell` is the VAE's.
     """
     shards = []
     for kind_index, (kind, latent_frames, num_crops, films_per_shard, sizes) in enumerate(KINDS):
@@ -175,6 +174,7 @@ def toon_plan(scale: float = 1.0) -> list[ShardPlan]:
                     num_crops=num_crops,
                     width=width,
                     height=height,
+                    pixels_per_cell=pixels_per_cell,
                 )
                 lanes.append(split_plan(lane, films_per_shard))
         shards += [s for column in zip_longest(*lanes) for s in column if s is not None]

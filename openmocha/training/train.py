@@ -28,6 +28,7 @@ from openmocha.precision import mixed_precision
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
 from openmocha.training.log import open_log
+from openmocha.training.muon import Muon
 from openmocha.training.objective import Objective, corrupt, weighted_loss
 from openmocha.training.parallel import (
     Ranks,
@@ -48,6 +49,7 @@ class TrainConfig:
     """What holds for all stages."""
 
     seed: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"  # Muon only for models that are not sharded
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = 1.0
@@ -193,13 +195,7 @@ def start(
             block.compile(dynamic=True)
     shard(model, ranks, config.shard_from)
     shard(ema, ranks, config.shard_from)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, config.speech_rate),
-        lr=0.0,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-    )
-    checkpoint.prepare_optimizer(model, optimizer)
+    optimizer = make_optimizer(model, config)
     now_s = time.monotonic()
     training = Training(
         model, ema, optimizer, Progress(), config, stages, folder, ranks, preview, now_s, now_s
@@ -210,15 +206,42 @@ def start(
     return training
 
 
-def parameter_groups(model: nn.Module, speech_rate: float) -> list[dict[str, Any]]:
-    """Two groups of parameters, each with the `scale` of its learning rate: all but speech, and
-    the speech projector and attention of every block (MoCha-Demo calls them audio)."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or Muon, with its moments there already.
+
+    Raises ValueError for Muon on a sharded model: it needs whole matrices.
+    """
+    groups = parameter_groups(model, config)
+    settings: dict[str, Any] = {"betas": config.betas, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        adamw = torch.optim.AdamW(groups, lr=0.0, **settings)
+        checkpoint.prepare_adamw(model, adamw)
+        return adamw
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        raise ValueError('optimizer "muon" needs whole matrices; use "adamw" for a sharded model')
+    return Muon(groups, lr=0.0, **settings)
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Groups of parameters, each with the `scale` of its learning rate: all but speech, and the
+    speech projector and attention of every block (MoCha-Demo calls them audio).
+
+    What stands outside the blocks (first and last layers, embeddings) is not `orthogonal`: beside
+    Muon it learns by AdamW's rule, which bears a third of Muon's rate.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        groups["speech" in name or "audio_" in name].append(parameter)
+        speech, inside = "speech" in name or "audio_" in name, name.startswith("blocks.")
+        orthogonal = inside and parameter.ndim == 2 and not name.endswith(".modulation")
+        groups.setdefault((speech, orthogonal), []).append(parameter)
+    slower = 1 / 3 if config.optimizer == "muon" else 1.0
     return [
-        {"params": groups[False], "scale": 1.0},
-        {"params": groups[True], "scale": speech_rate},
+        {
+            "params": groups[speech, orthogonal],
+            "scale": (config.speech_rate if speech else 1.0) * (1.0 if orthogonal else slower),
+            "orthogonal": orthogonal,
+        }
+        for speech, orthogonal in sorted(groups)
     ]
 
 

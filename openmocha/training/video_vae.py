@@ -60,7 +60,7 @@ class VideoVAETraining:
     edge_weight: float = 1.0
     joint_share: float = 0.4  # of the time in which the encoder learns too
     leash: float = 0.02  # weight of the encoder's distance to where it started
-    read_weight: float = 0.1  # of the error of opening read from latents, in deviations
+    read_weight: float = 0.2  # of the error of opening read from latents, in deviations
     max_noise: float = 0.1  # of the mean deviation of a latent, while the decoder learns alone
     batches: Batching = Batching()
 
@@ -116,9 +116,14 @@ def reading_error(read: nn.Module, latents: Tensor, batch: Batch) -> Tensor:
 
     Cells count by how much of them is mouth; 0 where no single character's mouth is in sight.
     """
-    frames = latents.shape[2]
+    frames, rows, columns = latents.shape[2:]
     cells = reduce(
-        batch.mouth.float(), "b (f r) (h i) (w j) -> b f h w", "mean", f=frames, i=8, j=8
+        batch.mouth.float(),
+        "b (f r) (h i) (w j) -> b f h w",
+        "mean",
+        f=frames,
+        h=rows,
+        w=columns,
     )
     opening = rearrange(batch.opening, "b (f r) -> b f 1 1 r", f=frames)
     cells = cells * opening[..., 0].isfinite()
@@ -153,7 +158,7 @@ def measure_latents(vae: VideoVAE, crops: Sequence[Crop]) -> None:
     denoising settles them first, and fine detail is not blown up to their size. The variances of
     the scaled channels are 1 on average.
     """
-    total, squares, count = torch.zeros(16), torch.zeros(16), 0
+    total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for crop in crops:
         raw = vae.encode_raw(to_video(crop.frames[None])).double()
         total = total + reduce(raw, "n c h w -> c", "sum")
