@@ -178,7 +178,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     result["gain over loudness"] = mean([row["r"] - row["r_loudness"] for row in close])
     result["opening R2, close-up"] = opening_r2(close, "close-up")
     result["opening R2, medium close-up"] = opening_r2(close, "medium close-up")
-    result["lips closed on p, b, m"] = share([hit for row in close for hit in row["closed"]])
+    result["lips closed on p, b, m"] = mean(
+        [float(np.mean(row["closed"])) for row in close if row["closed"]]
+    )
     names = dict.fromkeys(name for row in rows for name, _, _ in row["attributes"])
     for name in (*REQUIRED, *(n for n in names if n not in REQUIRED)):
         answers = [a for row in rows for a in row["attributes"] if a[0] == name]

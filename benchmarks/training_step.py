@@ -1,8 +1,8 @@
-"""Time of a training step (forward, loss, backward) and of a guided inference step of `toon`.
+"""Time of a training step (forward, loss, backward) and of a guided inference step, toon recipe.
 
     python -m benchmarks.training_step [--compile]
 
-Shapes are samples x latent frames of 64 tokens, with 96 text tokens each; the guided inference step
+Shapes are samples x latent frames of 16 tokens, with 96 text tokens each; the guided inference step
 is three samples of a whole clip. Rows: float32; bfloat16 by autocast with torch's fused attention
 everywhere, which shows why `attend` avoids it where keys are few; bfloat16; compiled if asked.
 Writes benchmarks/results/training_step.json (compiled: training_step_compiled.json).
@@ -26,7 +26,8 @@ from openmocha.models.config import toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 
 RESULTS = Path(__file__).parent / "results"
-TRAINING, GUIDED = ((64, 1), (8, 8), (2, 32)), (3, 32)
+TRAINING, GUIDED = ((128, 1), (24, 8), (8, 32)), (3, 32)
+SIDE = 8  # rows and columns of latents: 128 pixels
 TEXT_TOKENS = 96
 
 
@@ -35,7 +36,7 @@ def make_inputs(samples: int, frames: int) -> dict[str, Any]:
     windows = 4 * torch.arange(frames)[:, None] + 5 + torch.arange(6)
     text_mask = torch.arange(TEXT_TOKENS) < torch.randint(40, TEXT_TOKENS + 1, (samples, 1))
     return {
-        "latents": torch.randn(samples, 16, frames, 16, 16),
+        "latents": torch.randn(samples, toon().latent_channels, frames, SIDE, SIDE),
         "sigma": torch.rand(samples, frames),
         "text": [(torch.randn(samples, TEXT_TOKENS, 384), text_mask)],
         "speech": torch.randn(samples, 4 * frames + 12, 6, 128),
@@ -45,9 +46,11 @@ def make_inputs(samples: int, frames: int) -> dict[str, Any]:
 
 def flops(samples: int, frames: int) -> float:
     """Operations of the matrix products of one forward pass through the blocks."""
-    config, tokens = toon(), samples * frames * 64
+    config = toon()
+    in_clip = frames * (SIDE // config.patch) ** 2
+    tokens = samples * in_clip
     per_token = 4 * config.width**2 + 2 * 2 * config.width**2 + 3 * config.width * config.ffn
-    keys = frames * 64 + TEXT_TOKENS + 6
+    keys = in_clip + TEXT_TOKENS + 6
     text = samples * TEXT_TOKENS * 2 * config.width**2
     return 2.0 * config.layers * (tokens * (per_token + 2 * keys * config.width) + text)
 

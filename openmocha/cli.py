@@ -247,7 +247,7 @@ def train(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw films.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the embedded model from nothing, train it on your data, or teach a large model of
+    """Make a toon model from nothing, train one on your data, or teach a large model of
     `init` to hear."""
     with plain_errors(as_json):
         shards = None

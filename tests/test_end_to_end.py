@@ -17,6 +17,8 @@ except ImportError as error:
 from tiny_model import tiny_speech_encoder, tiny_transformer, tiny_vae
 
 from openmocha.media import read_film
+from openmocha.models.config import toon
+from openmocha.models.video_vae import VideoVAEConfig
 from openmocha.pipeline import MoChaPipeline
 from openmocha.toon.films import make_film
 from openmocha.toon.judge import Judge
@@ -79,6 +81,11 @@ def test_long_crops_are_spread_over_the_film():
         first, second = crop_starts(mouth, 8, 2, np.random.default_rng(seed))
         assert 0 <= first <= 12 <= second <= 24
     assert crop_starts(mouth, 32, 1, np.random.default_rng(0)) == [0]
+
+
+def test_the_recipes_networks_fit_each_other():
+    assert toon().latent_channels == VideoVAEConfig().latent_channels
+    assert {p.pixels_per_cell for p in toon_plan()} == {VideoVAEConfig().pixels_per_latent}
 
 
 def test_plan_covers_every_source_and_draws_no_film_twice():

@@ -185,6 +185,15 @@ def test_another_seed_is_not_mixed_in(shards, tmp_path):
         train(tiny_transformer(), shards, tmp_path, STAGES, TrainConfig(seed=1))
 
 
+@pytest.mark.parametrize(("first", "second"), [("adamw", "muon"), ("muon", "adamw")])
+def test_moments_of_one_optimizer_are_not_given_to_another(shards, tmp_path, first, second):
+    train(tiny_transformer(), shards, tmp_path, STAGES, replace(CONFIG, optimizer=first))
+    with pytest.raises(ValueError, match=f"trained by {first}, not {second}"):
+        train(tiny_transformer(), shards, tmp_path, STAGES, replace(CONFIG, optimizer=second))
+    with pytest.raises(ValueError, match="choose adamw or muon"):
+        make_optimizer(tiny_transformer(), TrainConfig(optimizer="sgd"))
+
+
 def test_other_stages_do_not_go_on_from_these(shards, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tiny_transformer(), shards, tmp_path, STAGES, CONFIG, interrupt_at(1))

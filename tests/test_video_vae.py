@@ -1,6 +1,7 @@
 """The video VAE: what a latent may depend on, streaming, storage, and what training measures."""
 
 import copy
+import json
 import math
 
 import numpy as np
@@ -155,6 +156,27 @@ def test_weights_in_bfloat16_keep_exact_statistics(vae: VideoVAE, tmp_path) -> N
     film = video(1, 4, 3, 32, 32)
     again = VideoVAE.from_pretrained(tmp_path / "again")
     assert torch.equal(again.encode(film), rounded.encode(film))
+
+
+def test_a_level_without_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="one number for each of two or more levels"):
+        VideoVAEConfig(widths=(8, 8, 8))
+
+
+@torch.no_grad()
+def test_the_first_form_of_settings_is_still_read(vae: VideoVAE, tmp_path) -> None:
+    vae.save_pretrained(tmp_path)
+    first = {
+        **{"latent_channels": 16, "frames_per_latent": 4},
+        **{"half_width": 8, "quarter_width": 16, "eighth_width": 24},
+        **{"encoder_quarter_blocks": 2, "encoder_eighth_blocks": 2, "decoder_half_blocks": 1},
+        **{"decoder_quarter_blocks": 3, "decoder_eighth_blocks": 3},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "VideoVAE", **first}))
+    read = VideoVAE.from_pretrained(tmp_path)
+    assert read.config == vae.config
+    film = video(1, 8, 3, 32, 32)
+    assert torch.equal(read.encode(film), vae.encode(film))
 
 
 def test_an_unknown_setting_is_named(vae: VideoVAE, tmp_path) -> None:
@@ -331,6 +353,13 @@ def test_an_orthogonalised_matrix_keeps_its_directions_with_equal_weight(
     weights = torch.diagonal(u.T @ orthogonalise(matrix) @ v.T)
     assert values.max() > 2.5 * values.min()
     assert 0.6 < weights.min() < weights.max() < 1.3
+
+
+def test_matrices_made_orthogonal_together_are_those_made_so_alone() -> None:
+    matrices = torch.randn(3, 40, 24, generator=torch.Generator().manual_seed(1))
+    alone = torch.stack([orthogonalise(matrix) for matrix in matrices])
+    torch.testing.assert_close(orthogonalise(matrices), alone, atol=0.02, rtol=0)  # bfloat16
+    assert not torch.allclose(alone[0], alone[1], atol=0.02)
 
 
 def test_muon_moves_a_matrix_by_the_size_of_an_adamw_step_and_a_vector_as_adamw_does() -> None:

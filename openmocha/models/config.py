@@ -90,7 +90,7 @@ class MoChaConfig:
 
 
 def toon() -> MoChaConfig:
-    """The embedded model: MiniLM text, a Wav2Vec2 of 6 layers x 128, latents of 32 channels."""
+    """The toon recipe's model: MiniLM text, a Wav2Vec2 of 6 layers x 128, 32 latent channels."""
     # Small, because it trains for hours on two cores: in that time a wider one sees too few films.
     return MoChaConfig(
         layers=8,

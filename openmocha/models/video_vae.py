@@ -1,6 +1,6 @@
 """Pixels <-> latents: a small video VAE that encodes every group of four frames on its own.
 
-    video (B, T, 3, H, W) --encode--> latents (B, C, F, H/16, W/16) --decode--> video
+    video (B, T, 3, H, W) --encode--> latents (B, C, F, H/p, W/p) --decode--> video
 
 The four frames of a group are the channels of a 2-D convolution network, so a latent frame depends
 on its own four frames and on nothing else: single latents are exact, and an image is a frame
@@ -9,7 +9,7 @@ a film can be decoded while it is being made.
 
 Dimension letters:
     B batch, T video frames, F latent frames, r frames per latent, C latent channels, H W pixels,
-    h w latent rows/cols
+    h w latent rows/cols, p pixels of a latent's side
 """
 
 import json
@@ -17,12 +17,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from einops import rearrange, repeat
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+OLD_LEVELS = ("half", "quarter", "eighth")
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,18 @@ def make_decoder(config: VideoVAEConfig) -> nn.Sequential:
     return nn.Sequential(*layers, nn.PixelShuffle(2))
 
 
+def _named_levels(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the first VAEs, whose three levels had names of their own, in today's form."""
+    old = dict(settings)
+    return {
+        "widths": [old.pop(f"{level}_width") for level in OLD_LEVELS],
+        "encoder_blocks": [0, *(old.pop(f"encoder_{level}_blocks") for level in OLD_LEVELS[1:])],
+        "decoder_blocks": [old.pop(f"decoder_{level}_blocks") for level in OLD_LEVELS],
+    } | old
+
+
 class VideoVAE(nn.Module):
-    """The toon VAE: 16x16 pixels by 4 frames per latent, latents of zero mean and mean variance 1.
+    """The toon VAE: p x p pixels by 4 frames per latent, latents of zero mean and mean variance 1.
 
     `latent_mean` and `latent_scale` (C,) are measured on films and stored with the weights.
     """
@@ -133,9 +145,9 @@ class VideoVAE(nn.Module):
         """Encode groups of four frames, each on its own.
 
         Args:
-            video: (B, T, 3, H, W) float in [-1, 1]; T a multiple of 4, H and W multiples of 16.
+            video: (B, T, 3, H, W) float in [-1, 1]; T a multiple of 4, H and W multiples of p.
         Returns:
-            Latents (B, C, F, h, w) with F = T/4, h = H/16, w = W/16, about zero mean; the
+            Latents (B, C, F, h, w) with F = T/4, h = H/p, w = W/p, about zero mean; the
             variances of the channels are 1 on average.
         Raises:
             ValueError: a wrong number of dimensions or colours, or a size not such a multiple.
@@ -212,6 +224,8 @@ class VideoVAE(nn.Module):
         """
         settings = json.loads((Path(folder) / "config.json").read_text())
         settings.pop("_class_name", None)
+        if "eighth_width" in settings:
+            settings = _named_levels(settings)
         unknown = settings.keys() - {field.name for field in fields(VideoVAEConfig)}
         if unknown:
             raise ValueError(f"{folder}/config.json: VideoVAE does not know {sorted(unknown)}")

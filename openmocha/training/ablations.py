@@ -165,7 +165,7 @@ def stage(name: str, steps: int, shares: Mapping[str, float], budget: AblationBu
 
 
 def train_config(seed: int) -> TrainConfig:
-    """The toon recipe's, without clean prefixes (no variant continues films). Half of the clips
+    """Mouths count more, no clean prefixes (no variant continues films). Half of the clips
     have a noise level for each frame: what neighbours show then leaves only the mouth to learn."""
     objective = Objective(
         independent_share=0.5, prefix_share=0.0, mouth_weight=16.0, sigma_mean=0.5

@@ -162,10 +162,8 @@ def _renew(
 
 
 def make_batch(pool: Sequence[Crop], settings: Batching, rng: np.random.Generator) -> Batch:
-    """Square windows of one size; half of them hold a mouth, half lie anywhere; half are mirrored.
-
-    The network is convolutional without normalisation, so it learns on windows what it needs on
-    whole frames, and the time goes where the faces are.
+    """Square windows of one size; half of them must hold a mouth, half lie anywhere; half are
+    mirrored. The network is convolutional without normalisation: windows serve films of any size.
     """
     sizes, shares = zip(*settings.window_shares, strict=True)
     size = int(rng.choice(sizes, p=shares))

@@ -57,7 +57,7 @@ def finetune(model: str | Path, folder: Path, shards: Path, given: Finetuning) -
     source = store.model_folder(model)
     check_encoders(source, shards)
     network = MoChaTransformer3DModel.from_pretrained(source / "transformer")
-    # Mouths count more, as in the recipe that made the model.
+    # Mouths count more, as they did when the embedded model was made.
     config = TrainConfig(seed=given.seed, objective=Objective(mouth_weight=16.0, sigma_mean=0.5))
     stage = stage_of(Records(shards), given)
     train(network.to(local_device()), shards, folder / "transformer", (stage,), config)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is made orthogonal, for the small convolutional networks.
+"""Muon: momentum whose update is made orthogonal, for networks that train for minutes or hours.
 
 Keller Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024): the update of a
 matrix is replaced by the nearest matrix with equal singular values, so that no direction of it is

@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 class ToonBudget:
     """Minutes of training of each part; `films` multiplies the counts of toon_clips.TOON_FILMS."""
 
-    video_vae: float = 30.0
+    video_vae: float = 35.0
     speech_encoder: float = 30.0
     judge: float = 25.0
-    transformer: float = 75.0
+    transformer: float = 90.0
     films: float = 1.0
 
     def scaled(self, scale: float) -> "ToonBudget":
@@ -73,7 +73,7 @@ def train_toon(
     workers: int | None = None,
     batch_scale: int = 1,
 ) -> Path:
-    """Train the embedded model from nothing and return its model folder, `folder`/model.
+    """Train a toon model from nothing and return its model folder, `folder`/model.
 
     `scale` makes everything shorter (0.001 is a smoke run), `batch_scale` multiplies the
     transformer's batches (16 on a GPU), `workers` is how many processes draw films. Steps that
@@ -216,7 +216,8 @@ def encoder_fingerprints(folder: Path) -> dict[str, str]:
 
 
 def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
-    """The toon recipe's settings: as the paper's, and mouths count more.
+    """The toon recipe's settings. Other than in the paper mouths count more, speech learns faster,
+    and matrices learn by Muon.
 
     `fuse`: compile the blocks where a C++ compiler is installed.
     """
@@ -338,7 +339,7 @@ def export_toon(folder: Path, output: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
-    parser = argparse.ArgumentParser(description="Train the embedded model, or one step of it.")
+    parser = argparse.ArgumentParser(description="Train a toon model, or one step of it.")
     parser.add_argument("step", choices=("toon", "shards", "transformer", "weights", "export"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")

@@ -126,7 +126,7 @@ def toon_stages(
     *,
     steps: int = 10_000,
     time_budget_s: float = math.inf,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
     batch_scale: int = 1,
 ) -> tuple[Stage, ...]:
     """The paper's first three stages in single latents, then faces in motion, then dialogues.

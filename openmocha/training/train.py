@@ -209,7 +209,7 @@ def start(
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW or Muon, with its moments there already.
 
-    Raises ValueError for Muon on a sharded model: it needs whole matrices.
+    Raises ValueError for another name, and for Muon on a sharded model: it needs whole matrices.
     """
     groups = parameter_groups(model, config)
     settings: dict[str, Any] = {"betas": config.betas, "weight_decay": config.weight_decay}
@@ -217,6 +217,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         adamw = torch.optim.AdamW(groups, lr=0.0, **settings)
         checkpoint.prepare_adamw(model, adamw)
         return adamw
+    if config.optimizer != "muon":
+        raise ValueError(f"optimizer is {config.optimizer!r}; choose adamw or muon")
     if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         raise ValueError('optimizer "muon" needs whole matrices; use "adamw" for a sharded model')
     return Muon(groups, lr=0.0, **settings)
@@ -226,8 +228,8 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     """Groups of parameters, each with the `scale` of its learning rate: all but speech, and the
     speech projector and attention of every block (MoCha-Demo calls them audio).
 
-    What stands outside the blocks (first and last layers, embeddings) is not `orthogonal`: beside
-    Muon it learns by AdamW's rule, which bears a third of Muon's rate.
+    Matrices of the blocks are `orthogonal`. All else (first and last layers, embeddings, tables,
+    vectors) learns by AdamW's rule beside Muon, at a third of its rate.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -253,6 +255,12 @@ def resumed(training: Training, newest: Path) -> Progress:
         raise ValueError(
             f"{newest} was trained with seed {state['config']['seed']}, not "
             f"{training.config.seed}; use its seed, or another folder"
+        )
+    optimizer = state["config"].get("optimizer", "adamw")
+    if optimizer != training.config.optimizer:
+        raise ValueError(
+            f"{newest} was trained by {optimizer}, not {training.config.optimizer}, and moments of "
+            "one mean nothing to the other; start from its weights in another folder"
         )
     reached = state["progress"]["stage"] + 1
     before = [stage["name"] for stage in state["stages"]][:reached]

@@ -58,7 +58,7 @@ class VideoVAETraining:
 
     mouth_weight: float = 10.0
     edge_weight: float = 1.0
-    joint_share: float = 0.4  # of the time in which the encoder learns too
+    joint_share: float = 0.5  # of the time in which the encoder learns too
     leash: float = 0.02  # weight of the encoder's distance to where it started
     read_weight: float = 0.2  # of the error of opening read from latents, in deviations
     max_noise: float = 0.1  # of the mean deviation of a latent, while the decoder learns alone
