@@ -10,13 +10,15 @@ from benchmarks.toon_stories import REQUIRED, RESULTS
 
 TARGETS = {
     "opening r": "0.85",
+    "gain over loudness": "0.1",
+    "opening R2, close-up": "judge 0.95",
     "lips closed on p, b, m": "0.80",
     "facing": "0.80",
     "emotion": "0.80",
     "position": "0.90",
     "cut within 3 frames": "0.90 within 1",
     "right one in each clip": "0.95",
-} | dict.fromkeys(REQUIRED, "0.90")
+} | dict.fromkeys(REQUIRED, "0.90; judge 0.99")
 LEFT_OUT = ("opening R2, medium close-up", "no cut where none is", "camera", "action")
 
 

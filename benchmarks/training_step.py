@@ -26,7 +26,7 @@ from openmocha.models.config import toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 
 RESULTS = Path(__file__).parent / "results"
-TRAINING, GUIDED = ((128, 1), (24, 8), (8, 32)), (3, 32)
+TRAINING, GUIDED = ((256, 1), (32, 8), (8, 32)), (3, 32)
 SIDE = 8  # rows and columns of latents: 128 pixels
 TEXT_TOKENS = 96
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training import checkpoint
 from openmocha.training.objective import Objective
+from openmocha.training.optimizers import make_optimizer
 from openmocha.training.stages import Crop, Stage
-from openmocha.training.train import TrainConfig, export_model, make_optimizer, train
+from openmocha.training.train import TrainConfig, export_model, train
 
 SINGLES, MOTION = Crop(1, 10, 0.5, 32, 32), Crop(4, 4, 0.5, 32, 32)
 STAGES = (
@@ -96,7 +97,7 @@ def test_muon_resumes_bit_identical(shards, tmp_path):
 
 def test_only_matrices_of_the_blocks_are_made_orthogonal():
     model = tiny_transformer()
-    optimizer = make_optimizer(model, TrainConfig(optimizer="muon", speech_rate=2.0))
+    optimizer = make_optimizer(model, "muon", speech_rate=2.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     scales = {}
     for group in optimizer.param_groups:
@@ -191,7 +192,7 @@ def test_moments_of_one_optimizer_are_not_given_to_another(shards, tmp_path, fir
     with pytest.raises(ValueError, match=f"trained by {first}, not {second}"):
         train(tiny_transformer(), shards, tmp_path, STAGES, replace(CONFIG, optimizer=second))
     with pytest.raises(ValueError, match="choose adamw or muon"):
-        make_optimizer(tiny_transformer(), TrainConfig(optimizer="sgd"))
+        make_optimizer(tiny_transformer(), "sgd")
 
 
 def test_other_stages_do_not_go_on_from_these(shards, tmp_path):

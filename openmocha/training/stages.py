@@ -99,12 +99,12 @@ def paper_stages() -> tuple[Stage, ...]:
     )
 
 
-# About the same time for every batch: a single latent brings its whole caption with it.
-TOON_SINGLES = Crop(latent_frames=1, batch_size=128)
-TOON_MOTION = Crop(latent_frames=8, batch_size=24)
+# About the same number of latent tokens in every batch.
+TOON_SINGLES = Crop(latent_frames=1, batch_size=256)
+TOON_MOTION = Crop(latent_frames=8, batch_size=32)
 TOON_CLIPS = Crop(latent_frames=32, batch_size=8)
-TOON_WIDE = Crop(latent_frames=1, batch_size=128, height=96, width=160)
-TOON_TALL = Crop(latent_frames=1, batch_size=128, height=160, width=96)
+TOON_WIDE = Crop(latent_frames=1, batch_size=256, height=96, width=160)
+TOON_TALL = Crop(latent_frames=1, batch_size=256, height=160, width=96)
 # Close-ups teach lips, which are learnt last; the paper's stage of medium shots has 20% of them.
 TOON_FACES: dict[str, float] = {
     "close-up": 28,

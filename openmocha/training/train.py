@@ -28,8 +28,8 @@ from openmocha.precision import mixed_precision
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
 from openmocha.training.log import open_log
-from openmocha.training.muon import Muon
 from openmocha.training.objective import Objective, corrupt, weighted_loss
+from openmocha.training.optimizers import make_optimizer
 from openmocha.training.parallel import (
     Ranks,
     agree,
@@ -195,7 +195,9 @@ def start(
             block.compile(dynamic=True)
     shard(model, ranks, config.shard_from)
     shard(ema, ranks, config.shard_from)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(
+        model, config.optimizer, config.speech_rate, config.betas, config.weight_decay
+    )
     now_s = time.monotonic()
     training = Training(
         model, ema, optimizer, Progress(), config, stages, folder, ranks, preview, now_s, now_s
@@ -204,47 +206,6 @@ def start(
     if saved:
         training.progress = resumed(training, saved[-1])
     return training
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or Muon, with its moments there already.
-
-    Raises ValueError for another name, and for Muon on a sharded model: it needs whole matrices.
-    """
-    groups = parameter_groups(model, config)
-    settings: dict[str, Any] = {"betas": config.betas, "weight_decay": config.weight_decay}
-    if config.optimizer == "adamw":
-        adamw = torch.optim.AdamW(groups, lr=0.0, **settings)
-        checkpoint.prepare_adamw(model, adamw)
-        return adamw
-    if config.optimizer != "muon":
-        raise ValueError(f"optimizer is {config.optimizer!r}; choose adamw or muon")
-    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
-        raise ValueError('optimizer "muon" needs whole matrices; use "adamw" for a sharded model')
-    return Muon(groups, lr=0.0, **settings)
-
-
-def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Groups of parameters, each with the `scale` of its learning rate: all but speech, and the
-    speech projector and attention of every block (MoCha-Demo calls them audio).
-
-    Matrices of the blocks are `orthogonal`. All else (first and last layers, embeddings, tables,
-    vectors) learns by AdamW's rule beside Muon, at a third of its rate.
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        speech, inside = "speech" in name or "audio_" in name, name.startswith("blocks.")
-        orthogonal = inside and parameter.ndim == 2 and not name.endswith(".modulation")
-        groups.setdefault((speech, orthogonal), []).append(parameter)
-    slower = 1 / 3 if config.optimizer == "muon" else 1.0
-    return [
-        {
-            "params": groups[speech, orthogonal],
-            "scale": (config.speech_rate if speech else 1.0) * (1.0 if orthogonal else slower),
-            "orthogonal": orthogonal,
-        }
-        for speech, orthogonal in sorted(groups)
-    ]
 
 
 def resumed(training: Training, newest: Path) -> Progress:
