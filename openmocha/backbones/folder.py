@@ -31,6 +31,7 @@ from openmocha.models.text_encoder import PACKAGE, PACKAGE_SHA256, TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.sampling import SETTINGS_FILE, Sampling
+from openmocha.toon.caption_reader import CaptionReader
 
 if TYPE_CHECKING:
     from openmocha.backbones.diffusers_backbone import DiffusersBackbone
@@ -42,6 +43,7 @@ LARGE_TRANSFORMERS = (
     "WanMoChaTransformer3DModel",
     HUNYUAN,
 )
+READER = "caption_reader"
 SAMPLING_FILE = "openmocha_sampling.json"  # scheduler/ of a diffusers folder is diffusers' own
 
 
@@ -135,8 +137,13 @@ def load_paper(folder: Path, name: str) -> PaperBackbone:
         MoChaTransformer3DModel.from_pretrained(folder / "transformer"),
         VideoVAE.from_pretrained(folder / "vae"),
         SpeechEncoder.from_pretrained(folder / "speech_encoder"),
-        TextEncoder.from_pretrained(),
+        TextEncoder.from_pretrained(reader=load_reader(folder / READER)),
     )
+
+
+def load_reader(folder: Path) -> CaptionReader | None:
+    """A model's caption reader; older models have none."""
+    return CaptionReader.from_pretrained(folder) if folder.is_dir() else None
 
 
 def save(
@@ -167,6 +174,9 @@ def save_paper(
     backbone.vae.save_pretrained(folder / "vae", dtype=dtype)
     backbone.speech_encoder.save_pretrained(folder / "speech_encoder", dtype=dtype)
     store.write_json(folder / "scheduler" / SETTINGS_FILE, asdict(sampling))
+    reader = backbone.text_encoder.reader
+    if reader is not None:
+        reader.save_pretrained(folder / READER, dtype)
     index = {
         "_class_name": "MoChaPipeline",
         "_openmocha_version": openmocha.__version__,

@@ -16,6 +16,7 @@ from openmocha.models.config import MoChaConfig
 
 SIGMA_FEATURES = 256  # sinusoidal features of the noise level
 PLACE_OCTAVES = 4
+TIME_SPAN = 32  # latent frames of a whole film; later ones are taken for its end
 TEXT_MULTIPLE = 32  # text is padded to a multiple of this: whole tiles for the matrix units
 
 # One (tokens (B, L, D_i), mask (B, L) bool, True = valid) for each text encoder.
@@ -42,32 +43,44 @@ class SigmaEmbedding(nn.Module):
 
 
 class PlaceEmbedding(nn.Module):
-    """Where in the picture a token is, from sinusoids of its height and width in the frame.
+    """Where in the picture a token is, from sinusoids of its height and width in the frame, and,
+    with `times`, how late.
 
     Rotary positions tell tokens apart only by how far they are from each other; a small network
-    that trains for an hour learns sooner what belongs at the top and in the middle if it is told.
+    that trains for an hour learns sooner what belongs at the top and in the middle, and which of
+    two people comes first, if it is told.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, times: bool = False) -> None:
         super().__init__()
-        self.linear = nn.Linear(4 * PLACE_OCTAVES, width)
+        self.times = times
+        self.linear = nn.Linear((6 if times else 4) * PLACE_OCTAVES, width)
 
-    def forward(self, rows: int, cols: int) -> Tensor:
-        """Embeddings (P, D) of rows x cols tokens; the frame spans -1 to 1 whatever its shape."""
+    def forward(self, frames: int, rows: int, cols: int) -> Tensor:
+        """Embeddings (F, P, D), or (1, P, D) without times.
+
+        The picture spans -1 to 1 whatever its shape, TIME_SPAN latent frames span -1 to 1.
+        """
         device = self.linear.weight.device
-        octaves = torch.pi / 2 * 2 ** torch.arange(PLACE_OCTAVES, device=device)
-        waves = []
-        for places in (rows, cols):
-            at = (torch.arange(places, device=device) + 0.5) * 2 / places - 1
-            angles = at[:, None] * octaves
-            waves.append(torch.cat((angles.sin(), angles.cos()), dim=-1))
-        down, across = waves
+        down, across = (
+            self._waves((torch.arange(n, device=device) + 0.5) * 2 / n - 1) for n in (rows, cols)
+        )
+        now = torch.arange(frames, device=device).clamp(max=TIME_SPAN - 1)
+        late = self._waves((now + 0.5) * 2 / TIME_SPAN - 1)
+        late = late if self.times else late[:1, :0]
         grid = (
-            repeat(down, "h K -> (h w) K", w=cols),
-            repeat(across, "w K -> (h w) K", h=rows),
+            repeat(down, "h K -> F (h w) K", F=len(late), w=cols),
+            repeat(across, "w K -> F (h w) K", F=len(late), h=rows),
+            repeat(late, "F K -> F (h w) K", h=rows, w=cols),
         )
         embedding: Tensor = self.linear(torch.cat(grid, dim=-1).to(self.linear.weight.dtype))
         return embedding
+
+    @staticmethod
+    def _waves(at: Tensor) -> Tensor:
+        octaves = torch.pi / 2 * 2 ** torch.arange(PLACE_OCTAVES, device=at.device)
+        angles = at[:, None] * octaves
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
 class TextProjector(nn.Module):

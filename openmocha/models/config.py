@@ -38,6 +38,7 @@ class MoChaConfig:
     sigma_width: int = 256  # width of the noise level's embedding
     rope_theta: float = 10000.0
     embed_places: bool = False  # add each token's place in the picture; the paper has RoPE alone
+    embed_times: bool = False  # and its time in the film
     precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
     continues: bool = False  # trained with clean beginnings: makes takes of any length
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation

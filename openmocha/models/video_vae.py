@@ -24,6 +24,8 @@ from einops import rearrange, repeat
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from openmocha.models.eight_bits import restored
+
 OLD_LEVELS = ("half", "quarter", "eighth")
 
 
@@ -230,7 +232,7 @@ class VideoVAE(nn.Module):
         if unknown:
             raise ValueError(f"{folder}/config.json: VideoVAE does not know {sorted(unknown)}")
         vae = cls(VideoVAEConfig(**settings))
-        vae.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        vae.load_state_dict(restored(load_file(Path(folder) / "model.safetensors")))
         return vae.eval()
 
     def _check_video(self, video: Tensor) -> None:

@@ -19,12 +19,13 @@ import torch
 
 from openmocha.models.config import MoChaConfig, toon, with_settings
 from openmocha.models.speech_attention import SpeechMode
+from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training.ablation_data import NUM_FRAMES, SIDE, UNTAGGED, small_plan
 from openmocha.training.encoders import encoder_checksums, load_encoders
 from openmocha.training.objective import Objective
 from openmocha.training.samples import Dropout
-from openmocha.training.shards import bind_to_encoders, write_empty_prompt
+from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Crop, Stage, halved
 from openmocha.training.toon_clips import write_plan
 from openmocha.training.train import TrainConfig, train
@@ -89,8 +90,8 @@ def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> Non
     """Write the shards, and train the base that all variants start from; both once."""
     shards = folder / "shards"
     bind_to_encoders(shards, encoder_checksums("toon"))
-    write_empty_prompt(shards, load_encoders("toon").text)
-    load = partial(load_encoders, "toon")
+    load = partial(plain_encoders, "toon")
+    write_empty_prompt(shards, load().text)
     for done in write_plan(shards, small_plan(budget.stories), load, workers):
         say(f"{done.name}: {done.num_stories} stories")
     base = folder / "base"
@@ -101,6 +102,12 @@ def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> Non
         stages = base_stages(budget)
         deaf = replace(train_config(0), dropout=Dropout(text=0.0, speech=0.9, both=0.1))
         finish(train(model, shards, base, stages, deaf), base)
+
+
+def plain_encoders(model: str) -> Encoders:
+    """The encoders of a model without its caption reader, which would read tags for a network
+    that is to do without them."""
+    return replace(load_encoders(model), text=TextEncoder.from_pretrained())
 
 
 def train_variant(folder: Path, name: str, seed: int, budget: AblationBudget) -> Path:

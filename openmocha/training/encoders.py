@@ -6,7 +6,7 @@ from pathlib import Path
 from openmocha.models import store
 from openmocha.training.shards import Encoders
 
-FROZEN = ("vae/", "speech_encoder/", "text_encoder/")
+FROZEN = ("vae/", "speech_encoder/", "text_encoder/", "caption_reader/")
 
 
 def is_embedded(folder: Path) -> bool:

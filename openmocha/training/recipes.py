@@ -1,7 +1,7 @@
 """Whole trainings from nothing but the package, step by step, each with what it cost.
 
-    voices and films -> VAE -> speech encoder -> judge -> shards -> transformer in stages -> model
-    folder
+    voices and films -> VAE -> speech encoder -> judge -> caption reader -> shards -> transformer in
+    stages -> model folder
 
     python -m openmocha.training.recipes toon runs/toon     # all of it; goes on where it stopped
     python -m openmocha.training.recipes shards runs/toon   # or one step at a time
@@ -57,6 +57,7 @@ class ToonBudget:
     video_vae: float = 35.0
     speech_encoder: float = 30.0
     judge: float = 25.0
+    caption_reader: float = 20.0
     transformer: float = 90.0
     films: float = 1.0
 
@@ -88,6 +89,7 @@ def train_toon(
         "video_vae": partial(train_vae, folder, budget, seed, beside),
         "speech_encoder": partial(train_speech, folder, budget, seed, beside),
         "judge": partial(train_toon_judge, folder, budget, seed, beside),
+        "caption_reader": partial(train_reader, folder, budget, seed),
         "shards": partial(write_toon_shards, folder, scale=budget.films, workers=all_of_them),
         "transformer": partial(
             train_toon_transformer, folder, budget.transformer, seed=seed, batch_scale=batch_scale
@@ -163,14 +165,26 @@ def train_toon_judge(folder: Path, budget: ToonBudget, seed: int, workers: int) 
     train_judge(folder / "judge", time_budget_s=60 * budget.judge, seed=seed, workers=workers)
 
 
+def train_reader(folder: Path, budget: ToonBudget, seed: int) -> None:
+    """Step 4, the caption reader, on captions alone."""
+    from openmocha.training.caption_reader import train_caption_reader
+
+    train_caption_reader(
+        folder / "caption_reader",
+        time_budget_s=60 * budget.caption_reader,
+        seed=seed,
+        encoder=text_encoder(folder),
+    )
+
+
 def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> None:
-    """Step 4: draw films and compute their latents, speech tokens and text tokens, once."""
+    """Step 5: draw films and compute their latents, speech tokens and text tokens, once."""
     from openmocha.training.toon_clips import toon_plan, write_plan
 
     shards = folder / "shards"
     bind_to_encoders(shards, encoder_fingerprints(folder))
-    vae, _, text_encoder = load_networks(folder)
-    write_empty_prompt(shards, text_encoder)
+    vae, _, text = load_networks(folder)
+    write_empty_prompt(shards, text)
     plan = toon_plan(scale, vae.config.pixels_per_latent)
     started_s, num_films = time.monotonic(), 0
     for done in write_plan(shards, plan, partial(load_encoders, folder), workers):
@@ -180,18 +194,25 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
 
 
 def load_networks(folder: Path) -> "tuple[VideoVAE, SpeechEncoder, TextEncoder]":
-    """The frozen networks of a run: its VAE and speech encoder, and the text encoder, which is the
-    packaged one unless the run has its own (offline.py)."""
+    """The frozen networks of a run: its VAE, speech encoder and text encoder."""
     from openmocha.models.speech_encoder import SpeechEncoder
-    from openmocha.models.text_encoder import PACKAGE, TextEncoder
     from openmocha.models.video_vae import VideoVAE
 
-    own = folder / "text_encoder"
     return (
         VideoVAE.from_pretrained(folder / "video_vae" / "final").eval(),
         SpeechEncoder.from_pretrained(folder / "speech_encoder" / "final"),
-        TextEncoder.from_pretrained(own if own.exists() else PACKAGE),
+        text_encoder(folder),
     )
+
+
+def text_encoder(folder: Path) -> "TextEncoder":
+    """The packaged text encoder unless the run has its own (offline.py), with the run's caption
+    reader once that is trained."""
+    from openmocha.backbones.folder import load_reader
+    from openmocha.models.text_encoder import PACKAGE, TextEncoder
+
+    own, reader = folder / "text_encoder", load_reader(folder / "caption_reader" / "final")
+    return TextEncoder.from_pretrained(own if own.exists() else PACKAGE, reader)
 
 
 def load_encoders(folder: Path) -> Encoders:
@@ -200,7 +221,7 @@ def load_encoders(folder: Path) -> Encoders:
 
 
 def encoder_fingerprints(folder: Path) -> dict[str, str]:
-    """What shards depend on: both encoders. The VAE's decoder may go on learning."""
+    """What shards depend on: the encoders. The VAE's decoder may go on learning."""
     from openmocha.models.video_vae import VideoVAE
 
     vae = VideoVAE.from_pretrained(folder / "video_vae" / "final")
@@ -208,10 +229,14 @@ def encoder_fingerprints(folder: Path) -> dict[str, str]:
     for name, tensor in sorted(vae.state_dict().items()):
         if not name.startswith("decoder."):
             digest.update(name.encode() + tensor.float().numpy().tobytes())
-    speech = folder / "speech_encoder" / "final" / "model.safetensors"
-    return {
-        "video_vae": digest.hexdigest(),
-        "speech_encoder": hashlib.sha256(speech.read_bytes()).hexdigest(),
+    weights = {
+        name: folder / name / "final" / "model.safetensors"
+        for name in ("speech_encoder", "caption_reader")
+    }
+    return {"video_vae": digest.hexdigest()} | {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in weights.items()
+        if path.exists()
     }
 
 
@@ -255,7 +280,7 @@ def train_toon_transformer(
     fuse: bool = True,
     start: Path | None = None,
 ) -> nn.Module:
-    """Step 5: the transformer through all stages, in `minutes` or `steps`. Returns its EMA.
+    """Step 6: the transformer through all stages, in `minutes` or `steps`. Returns its EMA.
 
     `start` is the folder of a transformer whose weights to begin with.
     """
@@ -325,7 +350,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 6: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
+    """Step 7: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
     from openmocha.backbones.paper import PaperBackbone
     from openmocha.pipeline import MoChaPipeline
 

@@ -27,7 +27,7 @@ from openmocha.training.shards import (
     read_manifest,
     read_record,
     record_path,
-    stored_text,
+    shown_text,
 )
 from openmocha.training.stages import Crop, Stage, crop_order
 
@@ -191,7 +191,7 @@ class Batches:
             k,
             first,
             self.stage.crops[crop_index].latent_frames,
-            text=self.records.empty_prompt if drop_text else stored_text(record),
+            text=self.records.empty_prompt if drop_text else None,
             with_speech=not drop_speech,
             num_frames=int(self.records.rows["num_frames"][record_index]),
             seed=seed,
@@ -205,13 +205,16 @@ def cut(
     first: int,
     latent_frames: int,
     *,
-    text: tuple[Array, ...],
+    text: tuple[Array, ...] | None,
     with_speech: bool,
     num_frames: int,
     seed: int,
     model: MoChaConfig | CausalLayout,
 ) -> Sample:
-    """Some latent frames, from `first` on, of the k-th crop of a record, with their speech."""
+    """Some latent frames, from `first` on, of the k-th crop of a record, with their speech.
+
+    `text` stands in for the record's own.
+    """
     part = slice(first, first + latent_frames)
     start = int(record["start"][k]) + first
     speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames, model)
@@ -219,7 +222,7 @@ def cut(
     return Sample(
         latents=record["latents"][k][:, part],
         mouth_cells=record["mouth_cells"][k][part],
-        text=text,
+        text=shown_text(record, start, latent_frames) if text is None else text,
         speech=None if speech is None else speech[speech_start : speech_start + num_tokens],
         windows=windows,
         seed=seed,

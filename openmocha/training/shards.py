@@ -33,6 +33,7 @@ class TrainingClip:
     crops: uint8 (K, 4 F, H, W, 3), the pixels of K crops; starts: (K,) first latent frame of each.
     speech: float32 (samples,) 16 kHz, that of the whole film of `num_frames`, or None.
     mouth_cells: uint8 (K, F, h, w), 1 where a mouth is.
+    second_clip: latent frame of the film where it cuts to its second clip, where that is known.
     """
 
     source: str
@@ -43,6 +44,7 @@ class TrainingClip:
     starts: Sequence[int]
     speech: np.ndarray[Any, Any] | None
     mouth_cells: np.ndarray[Any, Any]
+    second_clip: int | None = None
 
 
 class VideoEncoder(Protocol):
@@ -85,6 +87,9 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
         if clip.speech is not None:
             speech_tokens = encoders.speech.encode(clip.speech, clip.num_frames)
             tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
+        if clip.second_clip is not None:
+            tensors["second_clip"] = np.asarray([clip.second_clip], np.int32)
+            tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
     return records
@@ -110,6 +115,21 @@ def text_arrays(streams: Sequence[TextStream], number: int) -> dict[str, np.ndar
 def stored_text(record: dict[str, np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], ...]:
     """The streams of a record's prompt, float16 (L, D) each."""
     return tuple(record[name] for name in sorted(record) if name.startswith("text_tokens"))
+
+
+def shown_text(
+    record: dict[str, np.ndarray[Any, Any]], start: int, latent_frames: int
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """The streams of a record's prompt without the slots about a clip that `latent_frames` frames
+    from `start` on do not show: in a part of a conversation nothing else says whose turn it is."""
+    streams = stored_text(record)
+    if "second_clip" not in record:
+        return streams
+    about, second = record["slot_clips"], record["second_clip"].item()
+    hidden = (about == 0) if start >= second else (about == 1)
+    if start < second < start + latent_frames:
+        return streams
+    return (np.delete(streams[0], np.flatnonzero(hidden), axis=0), *streams[1:])
 
 
 def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:

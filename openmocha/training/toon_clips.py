@@ -92,6 +92,7 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
         starts=starts,
         speech=None if plan.source == "text" else np.sum([t.speech for t in turns], axis=0),
         mouth_cells=np.stack(cells),
+        second_clip=None if cut is None else cut // FRAMES_PER_LATENT,
     )
 
 

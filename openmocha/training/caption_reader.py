@@ -1,0 +1,141 @@
+"""Train the caption reader on captions written meanwhile.
+
+    story -> caption -> text encoder (frozen) -> slots -> answers; the truth is the story's
+
+python -m openmocha.training.caption_reader runs/caption_reader --minutes 12
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from openmocha.models.text_encoder import TextEncoder
+from openmocha.precision import mixed_precision
+from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig, story_answers
+from openmocha.toon.captions import caption_of
+from openmocha.toon.stories import SOURCES, make_story
+from openmocha.training.fit import FitConfig, fit
+
+BATCH_SIZE, FRESH = 128, 16  # captions of a step, and how many of them were never seen
+POOL_SIZE = 8_192
+DIALOGUES = 0.4  # share of batches
+HELD_OUT_SEED, HELD_OUT = 1_500_000_000, 600  # training stories draw below
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One caption's token states (L, D) and what they should be answered with."""
+
+    states: Tensor
+    answers: dict[str, np.ndarray]
+
+
+def lessons(encoder: TextEncoder, stories: Sequence[tuple[int, str]], split: str) -> list[Lesson]:
+    """Lessons of the stories (seed, source), encoded as one batch."""
+    made = [make_story(seed, source, split) for seed, source in stories]
+    with mixed_precision():
+        states, mask = encoder.encode([caption_of(story) for story in made])
+    return [Lesson(states[i][mask[i]].half(), story_answers(story)) for i, story in enumerate(made)]
+
+
+def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
+    """Endless batches from a pool in which new captions take the places of old ones.
+
+    Captions of conversations are twice as long as others: they make batches of their own.
+    """
+    rng = np.random.default_rng(seed)
+    pools: dict[bool, list[Lesson]] = {True: [], False: []}
+    others = [source for source in SOURCES if source != "dialogue"]
+    while True:
+        long = bool(rng.random() < DIALOGUES)
+        sources = ["dialogue"] if long else others
+        stories = [
+            (int(rng.integers(HELD_OUT_SEED)), sources[int(rng.integers(len(sources)))])
+            for _ in range(FRESH)
+        ]
+        pool, fresh = pools[long], lessons(encoder, stories, "train")
+        number = BATCH_SIZE // 2 if long else BATCH_SIZE
+        pool.extend(fresh)
+        yield fresh + [pool[i] for i in rng.integers(len(pool), size=number - FRESH)]
+        if len(pool) > POOL_SIZE:
+            del pool[:FRESH]
+
+
+def read(reader: CaptionReader, batch: Sequence[Lesson]) -> tuple[dict[str, Tensor], ...]:
+    """Logits (B, slots, answers) and right answers (B, slots) of every question."""
+    states = nn.utils.rnn.pad_sequence([lesson.states.float() for lesson in batch], True)
+    lengths = torch.tensor([len(lesson.states) for lesson in batch])
+    mask = torch.arange(states.shape[1]) < lengths[:, None]
+    with mixed_precision():
+        logits = reader.answers(reader(states, mask))
+    right = {
+        name: torch.from_numpy(np.stack([lesson.answers[name] for lesson in batch]))
+        for name in logits
+    }
+    return {name: value.float() for name, value in logits.items()}, right
+
+
+def loss_of(reader: nn.Module, batch: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of every answer, all answers alike."""
+    assert isinstance(reader, CaptionReader)
+    logits, right = read(reader, batch)
+    total = torch.zeros(())
+    for name, value in logits.items():
+        total = total + nnf.cross_entropy(
+            value.flatten(0, 1), right[name].flatten(), ignore_index=-1, reduction="sum"
+        )
+    return total / sum(int((answer >= 0).sum()) for answer in right.values()), {}
+
+
+@torch.no_grad()
+def accuracy(reader: nn.Module, held_out: Sequence[Lesson]) -> dict[str, float]:
+    """Share of right answers for every question."""
+    assert isinstance(reader, CaptionReader)
+    logits, right = read(reader, held_out)
+    shares = {}
+    for name, value in logits.items():
+        asked = right[name] >= 0
+        shares[name] = float((value.argmax(-1) == right[name])[asked].float().mean())
+    return shares
+
+
+def train_caption_reader(
+    folder: Path, *, time_budget_s: float, seed: int = 0, encoder: TextEncoder | None = None
+) -> CaptionReader:
+    """Train for a time and save to `folder`/final. Measured on unseen stories meanwhile."""
+    torch.manual_seed(seed)
+    encoder = encoder or TextEncoder.from_pretrained()
+    reader = CaptionReader(CaptionReaderConfig(text_width=encoder.width))
+    unseen = [(HELD_OUT_SEED + i, SOURCES[i % len(SOURCES)]) for i in range(HELD_OUT)]
+    held_out = lessons(encoder, unseen, "test")
+    trained = fit(
+        reader,
+        batches(encoder, seed),
+        loss_of,
+        folder,
+        FitConfig(time_budget_s=time_budget_s, learning_rate=1.5e-3, evaluate_every_s=120.0),
+        evaluate=lambda network: accuracy(network, held_out),
+    )
+    assert isinstance(trained, CaptionReader)
+    trained.save_pretrained(folder / "final")
+    return trained
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the caption reader.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    train_caption_reader(given.folder, time_budget_s=60 * given.minutes)
+
+
+if __name__ == "__main__":
+    main()

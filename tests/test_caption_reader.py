@@ -1,0 +1,123 @@
+"""The caption reader: its questions and answers, its slots before the tokens, what crops hide."""
+
+import numpy as np
+import pytest
+import torch
+from fake_shards import ENCODERS, fake_clip
+
+from openmocha.models.conditions import TIME_SPAN, PlaceEmbedding
+from openmocha.models.text_encoder import TextEncoder
+from openmocha.toon import caption_reader
+from openmocha.toon.caption_reader import (
+    CLIP_QUESTIONS,
+    NUM_SLOTS,
+    PERSON_QUESTIONS,
+    STORY_QUESTIONS,
+    CaptionReader,
+    CaptionReaderConfig,
+    story_answers,
+)
+from openmocha.toon.stories import make_story
+from openmocha.training import caption_reader as training
+from openmocha.training.shards import Encoders, encode_clips, read_record, shown_text
+
+TINY = CaptionReaderConfig(width=24, layers=1, heads=2)
+
+
+def test_answers_are_those_of_the_story():
+    story = make_story(5, "dialogue")
+    answers = story_answers(story)
+    for number, clip in enumerate(story.clips):
+        person = story.characters[clip.cast[0].character]
+        for name in ("species", "skin", "clothes_colour", "accessory"):
+            words = PERSON_QUESTIONS[name]
+            assert words[answers[f"person {name}"][2 * number]] == getattr(person, name)
+        assert CLIP_QUESTIONS["shot"][answers["clip shot"][number]] == clip.shot
+        assert CLIP_QUESTIONS["camera"][answers["clip camera"][number]] == clip.camera
+    assert STORY_QUESTIONS["place"][answers["story place"][0]] == story.place
+    assert answers["person present"].tolist() == [1, 0, 1, 0]
+    assert answers["clip speaker"].tolist() == [1, 1]
+    alone = story_answers(make_story(5, "close-up"))
+    assert alone["person present"].tolist() == [1, 0, 0, 0]
+    assert alone["clip shown"].tolist() == [1, 0] and alone["clip shot"][1] == -1
+
+
+def test_every_question_is_answered_by_a_slot_of_its_kind():
+    reader = CaptionReader(TINY)
+    logits = reader.answers(reader(torch.randn(2, 5, 384), torch.ones(2, 5).bool()))
+    assert set(logits) == set(story_answers(make_story(0, "medium")))
+    for kind, slots, questions in caption_reader.KINDS:
+        for name, words in questions.items():
+            assert logits[f"{kind} {name}"].shape == (2, slots, len(words))
+
+
+def test_slots_do_not_hear_padding():
+    torch.manual_seed(0)
+    reader, states = CaptionReader(TINY).eval(), torch.randn(1, 40, 384)
+    alone = reader(states[:, :9], torch.ones(1, 9).bool())
+    padded = reader(states, torch.arange(40)[None] < 9)
+    assert torch.allclose(alone, padded, atol=1e-5)
+    assert not torch.allclose(alone, reader(states, torch.arange(40)[None] < 10), atol=1e-3)
+
+
+def test_slots_come_before_the_tokens(tmp_path):
+    CaptionReader(TINY).save_pretrained(tmp_path)
+    plain = TextEncoder.from_pretrained()
+    reading = TextEncoder(plain.tokenizer, plain.model, CaptionReader.from_pretrained(tmp_path))
+    prompts = ["A fox speaks.", "A close-up of an old man in a red coat, speaking."]
+    (states, mask), (slotted, slotted_mask) = plain.encode(prompts), reading.encode(prompts)
+    assert slotted.shape[1] == NUM_SLOTS + states.shape[1] and slotted_mask[:, :NUM_SLOTS].all()
+    assert torch.equal(slotted[:, NUM_SLOTS:], states)
+    assert torch.equal(slotted_mask[:, NUM_SLOTS:], mask)
+    assert plain.slot_clips == () and len(reading.slot_clips) == NUM_SLOTS
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "hidden"), [(0, 4, 1), (4, 4, 0), (3, 1, 1), (4, 1, 0), (3, 2, None)]
+)
+def test_a_crop_does_not_know_the_clip_that_it_does_not_show(start, length, hidden):
+    class Slotted:
+        slot_clips = (0, 1, -1)
+        encode = staticmethod(ENCODERS.text.encode)
+
+    clip = fake_clip(1, "dialogue", 1, 8)
+    encoders = Encoders(ENCODERS.vae, ENCODERS.speech, Slotted())
+    plain = read_record(encode_clips([clip], encoders)[0])
+    object.__setattr__(clip, "second_clip", 4)
+    record = read_record(encode_clips([clip], encoders)[0])
+    kept = [i for i in range(len(plain["text_tokens"])) if i != hidden]
+    assert np.array_equal(shown_text(record, start, length)[0], plain["text_tokens"][kept])
+    assert np.array_equal(shown_text(plain, start, length)[0], plain["text_tokens"])
+
+
+def test_it_learns_to_read(tmp_path):
+    """Half a minute of training tells one person from two, and an animal from a person."""
+    reader = CaptionReader(CaptionReaderConfig(width=64, layers=1, heads=2))
+    encoder = TextEncoder.from_pretrained()
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=3e-3)
+    rows = [(seed, ("dialogue", "close-up")[seed % 2]) for seed in range(96)]
+    lessons = training.lessons(encoder, rows, "train")
+    unseen = training.lessons(encoder, [(seed + 1000, source) for seed, source in rows], "test")
+    before = training.accuracy(reader, unseen)
+    for step in range(30):
+        loss, _ = training.loss_of(reader, lessons[16 * (step % 6) :][:16])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after = training.accuracy(reader, unseen)
+    assert after["clip shown"] > 0.95 > before["clip shown"]
+    assert after["person species"] > 0.8
+
+
+def test_time_is_told_where_it_is_asked_for():
+    torch.manual_seed(0)
+    timed, plain = PlaceEmbedding(8, times=True), PlaceEmbedding(8)
+    places = timed(TIME_SPAN + 2, 2, 3)
+    assert places.shape == (TIME_SPAN + 2, 6, 8) and plain(5, 2, 3).shape == (1, 6, 8)
+    assert not torch.allclose(places[0], places[1])
+    assert torch.equal(places[TIME_SPAN - 1], places[-1])
+    with torch.no_grad():
+        timed.linear.weight[:, 16:] = 0
+        plain.linear.weight.copy_(timed.linear.weight[:, :16])
+        plain.linear.bias.copy_(timed.linear.bias)
+    assert torch.allclose(timed(4, 2, 3), plain(4, 2, 3).expand(4, 6, 8), atol=1e-6)

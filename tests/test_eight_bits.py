@@ -1,0 +1,52 @@
+"""Weights as int8 with a scale for each row."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from openmocha.models.eight_bits import FEWEST, SCALE, restored, round_file, rounded
+
+
+def weights() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "encoder.kernel": torch.randn(16, 8, 3, 3, 4, generator=generator) * 0.05,
+        "encoder.bias": torch.randn(16, generator=generator),
+        "encoder.small": torch.randn(4, 4, generator=generator),
+        "decoder.matrix": torch.randn(64, FEWEST // 64, generator=generator).bfloat16(),
+    }
+
+
+def test_no_weight_moves_further_than_half_a_step():
+    given = weights()
+    again = restored(rounded(given))
+    assert again.keys() == given.keys()
+    for name, weight in given.items():
+        rows = weight.float().flatten(1) if weight.ndim > 1 else weight.float()[:, None]
+        step = rows.abs().amax(1, keepdim=True) / 127
+        moved = (again[name].reshape(rows.shape) - rows).abs()
+        assert again[name].dtype == torch.float32 and (moved <= 0.501 * step).all()
+    assert torch.equal(again["encoder.bias"], given["encoder.bias"])
+    assert torch.equal(again["encoder.small"], given["encoder.small"])
+
+
+def test_what_is_rounded_again_stays_the_same():
+    once = restored(rounded(weights()))
+    twice = restored(rounded(once))
+    assert all(torch.allclose(once[name], twice[name], rtol=1e-5, atol=0) for name in once)
+
+
+def test_a_file_is_rounded_where_it_lies_and_once(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(weights(), path)
+    round_file(path, "encoder.")
+    kept = load_file(path)
+    assert kept["encoder.kernel"].dtype == torch.int8 and "encoder.kernel" + SCALE in kept
+    assert torch.equal(kept["decoder.matrix"], weights()["decoder.matrix"])
+    with pytest.raises(ValueError, match="already"):
+        round_file(path, "encoder.")
+
+
+def test_a_row_of_zeros_stays_zeros():
+    zeros = {"m": torch.zeros(64, FEWEST // 64)}
+    assert torch.equal(restored(rounded(zeros))["m"], zeros["m"])
