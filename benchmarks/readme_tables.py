@@ -16,7 +16,7 @@ TARGETS = {
     "facing": "0.80",
     "emotion": "0.80",
     "position": "0.90",
-    "cut within 3 frames": "0.90 within 1",
+    "cut within 1 frame": "0.90",
     "right one in each clip": "0.95",
 } | dict.fromkeys(REQUIRED, "0.90; judge 0.99")
 LEFT_OUT = ("opening R2, medium close-up", "no cut where none is", "camera", "action")

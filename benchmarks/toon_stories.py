@@ -37,6 +37,7 @@ JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
 # Of every 20 stories: 6 close-ups, 5 medium close-ups, 4 medium or wide, 5 dialogues.
 SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
 REQUIRED = ("hair_colour", "skin", "clothes_colour", "background_colour", "shot", "species")
+FILMS_OF = ("model", "steps", "from_image", "split", "drop")  # what films of one folder share
 ENVELOPE_FILMS = 60  # training films that the loudness predictor is fitted on
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     """Generate, judge, print and save."""
     options = parse_options()
     options.out.mkdir(parents=True, exist_ok=True)
+    check_kept_films(options)
     stories = [(options.first_seed + i, SOURCES[i % len(SOURCES)]) for i in range(options.count)]
     if options.part:
         return generate_part(options, stories)
@@ -69,6 +71,18 @@ def main() -> None:
         print(progress_line(rows["generated"]), flush=True)
     report = {name: summary(part) for name, part in rows.items() if part}
     finish(options, report, rows)
+
+
+def check_kept_films(options: argparse.Namespace) -> None:
+    """Note how the films of --out are made. Raises SystemExit where those there are others."""
+    asked = {name: str(getattr(options, name)) for name in FILMS_OF}
+    note = options.out / "made.json"
+    kept = json.loads(note.read_text()) if note.exists() else None
+    if kept is None and any(options.out.glob("*.npz")):
+        kept = "another version of this script"
+    if kept not in (None, asked):
+        raise SystemExit(f"{options.out} holds films of {kept}, not {asked}; name another --out")
+    note.write_text(json.dumps(asked, indent=1) + "\n")
 
 
 def generate_part(options: argparse.Namespace, stories: list[tuple[int, str]]) -> None:
@@ -201,6 +215,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         result[name] = share([truth == judged for _, truth, judged in answers])
     result["number of people"] = share([hit for row in rows for hit in row["people_right"]])
     two_clips = [row for row in rows if row["cut_true"] is not None]
+    result["cut within 1 frame"] = share([cut_right(row, tolerance=1) for row in two_clips])
     result["cut within 3 frames"] = share([cut_right(row) for row in two_clips])
     single = [row for row in rows if row["cut_true"] is None]
     result["no cut where none is"] = share([row["cut_judged"] is None for row in single])
@@ -253,7 +268,7 @@ def finish(
     """Print the table; save figures with what made them, and every film's row beside the films."""
     print(table(report))
     RESULTS.mkdir(exist_ok=True)
-    made = {"model": str(options.model), "count": options.count, "steps": options.steps}
+    made = {name: getattr(options, name) for name in ("count", "first_seed", *FILMS_OF)}
     content = {"machine": machine(), **made, "figures": report}
     (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
     (options.out / "rows.json").write_text(json.dumps(rows) + "\n")

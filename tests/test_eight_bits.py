@@ -3,8 +3,12 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_model import tiny_vae
 
-from openmocha.models.eight_bits import FEWEST, SCALE, restored, round_file, rounded
+from openmocha.models import store
+from openmocha.models.eight_bits import FEWEST, SCALE, restored, round_part, rounded
+from openmocha.models.video_vae import VideoVAE
+from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -36,15 +40,39 @@ def test_what_is_rounded_again_stays_the_same():
     assert all(torch.allclose(once[name], twice[name], rtol=1e-5, atol=0) for name in once)
 
 
-def test_a_file_is_rounded_where_it_lies_and_once(tmp_path):
-    path = tmp_path / "model.safetensors"
+def test_a_part_is_rounded_where_it_lies_and_once(tmp_path):
+    path = tmp_path / "vae" / "model.safetensors"
+    path.parent.mkdir()
     save_file(weights(), path)
-    round_file(path, "encoder.")
+    round_part(tmp_path, "vae", "encoder.")
+    store.verify(tmp_path)
     kept = load_file(path)
     assert kept["encoder.kernel"].dtype == torch.int8 and "encoder.kernel" + SCALE in kept
     assert torch.equal(kept["decoder.matrix"], weights()["decoder.matrix"])
-    with pytest.raises(ValueError, match="already"):
-        round_file(path, "encoder.")
+    for part, prefix, says in (
+        ("vae", "encoder.", "left to round"),
+        ("vae", "encodre.", "left to round"),
+        ("transformer", "", "read as it lies"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            round_part(tmp_path, part, prefix)
+    store.verify(tmp_path)
+
+
+def test_parts_in_eight_bits_are_read(tmp_path):
+    torch.manual_seed(0)
+    vae, reader = tiny_vae(), CaptionReader(CaptionReaderConfig(width=24, layers=1, heads=3))
+    vae.save_pretrained(tmp_path / "vae")
+    reader.save_pretrained(tmp_path / "caption_reader")
+    for part in ("vae", "caption_reader"):
+        round_part(tmp_path, part)
+    states, mask = torch.randn(1, 5, 384), torch.ones(1, 5).bool()
+    read = CaptionReader.from_pretrained(tmp_path / "caption_reader")(states, mask)
+    expected = reader.eval()(states, mask)
+    assert 0 < (read - expected).abs().max() < 0.05 * expected.abs().max()
+    again = VideoVAE.from_pretrained(tmp_path / "vae").state_dict()
+    for name, weight in vae.state_dict().items():
+        assert (again[name] - weight).abs().max() <= 0.005 * weight.abs().max()
 
 
 def test_a_row_of_zeros_stays_zeros():

@@ -46,6 +46,9 @@ def test_crops_are_those_of_the_whole_film():
         boxes = film.truth.mouth_boxes[frames]
         assert np.array_equal(clip.mouth_cells[k], mouth_cells(boxes, 64, 64, 16))
     assert toon_clip(3, replace(plan, source="text")).speech is None
+    dialogue = make_film(3, "dialogue", frames=range(1))
+    assert toon_clip(3, replace(plan, source="dialogue")).cut_frame == dialogue.truth.cut_frame
+    assert clip.cut_frame is None
 
 
 def test_mouth_cells_against_a_loop():
@@ -185,7 +188,7 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
 
         return step
 
-    for name in ("train_vae", "train_speech", "train_toon_judge", "export_toon"):
+    for name in ("train_vae", "train_speech", "train_toon_judge", "train_reader", "export_toon"):
         monkeypatch.setattr(recipes, name, stub(name))
     monkeypatch.setattr(recipes, "write_toon_shards", stub("write_toon_shards", stops=True))
     monkeypatch.setattr(recipes, "train_toon_transformer", stub("train_toon_transformer"))
@@ -196,9 +199,10 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         ("train_vae", None),
         ("train_speech", None),
         ("train_toon_judge", None),
+        ("train_reader", None),
         ("write_toon_shards", None),
         ("write_toon_shards", None),
         ("train_toon_transformer", 16),
         ("export_toon", None),
     ]
-    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 7
+    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 8

@@ -137,13 +137,14 @@ def load_paper(folder: Path, name: str) -> PaperBackbone:
         MoChaTransformer3DModel.from_pretrained(folder / "transformer"),
         VideoVAE.from_pretrained(folder / "vae"),
         SpeechEncoder.from_pretrained(folder / "speech_encoder"),
-        TextEncoder.from_pretrained(reader=load_reader(folder / READER)),
+        TextEncoder.from_pretrained(reader=load_reader(folder)),
     )
 
 
 def load_reader(folder: Path) -> CaptionReader | None:
-    """A model's caption reader; older models have none."""
-    return CaptionReader.from_pretrained(folder) if folder.is_dir() else None
+    """A model's caption reader, if its index names one."""
+    named = READER in store.read_json(folder / store.INDEX)
+    return CaptionReader.from_pretrained(folder / READER) if named else None
 
 
 def save(
@@ -174,9 +175,6 @@ def save_paper(
     backbone.vae.save_pretrained(folder / "vae", dtype=dtype)
     backbone.speech_encoder.save_pretrained(folder / "speech_encoder", dtype=dtype)
     store.write_json(folder / "scheduler" / SETTINGS_FILE, asdict(sampling))
-    reader = backbone.text_encoder.reader
-    if reader is not None:
-        reader.save_pretrained(folder / READER, dtype)
     index = {
         "_class_name": "MoChaPipeline",
         "_openmocha_version": openmocha.__version__,
@@ -186,5 +184,9 @@ def save_paper(
         "scheduler": ["openmocha", Sampling.__name__],
         "text_encoder": [PACKAGE, PACKAGE_SHA256],
     }
+    reader = backbone.text_encoder.reader
+    if reader is not None:
+        reader.save_pretrained(folder / READER, dtype)
+        index[READER] = ["openmocha", type(reader).__name__]
     store.write_json(folder / store.INDEX, index)
     store.write_checksums(folder)

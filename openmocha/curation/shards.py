@@ -187,6 +187,7 @@ def training_clip(row: Row, settings: Shards, dataset: Path) -> Any:
     length = min(num_latents, settings.latent_frames)
     starts = list(range(0, num_latents - length + 1, length))
     starts = starts if is_embedded(folder) else [0]  # a causal VAE begins with its film
+    cut_s = row.get("cut_s")
     boxes = np.tile(mouth_box(box, (rows, columns), width, height, size), (len(pixels), 1, 1))
     cells = mouth_cells(boxes, settings.height, settings.width, pixels_per_cell(folder))
     return TrainingClip(
@@ -198,6 +199,7 @@ def training_clip(row: Row, settings: Shards, dataset: Path) -> Any:
         starts=starts,
         speech=speech,
         mouth_cells=np.stack([cells[s : s + length] for s in starts]),
+        cut_frame=None if cut_s is None else round((cut_s - row["start_s"]) * FPS),
     )
 
 

@@ -148,7 +148,7 @@ def identity_right(judged: Judgement, truth: Truth, index: int) -> bool | None:
 LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "clothes_colour")
 
 
-def cut_right(row: dict[str, Any]) -> bool:
-    """A two-clip film cuts within 3 frames of the true cut."""
+def cut_right(row: dict[str, Any], tolerance: int = CUT_TOLERANCE) -> bool:
+    """A two-clip film cuts within `tolerance` frames of the true cut."""
     found = row["cut_judged"]
-    return found is not None and abs(found - row["cut_true"]) <= CUT_TOLERANCE
+    return found is not None and abs(found - row["cut_true"]) <= tolerance

@@ -44,7 +44,7 @@ class SigmaEmbedding(nn.Module):
 
 class PlaceEmbedding(nn.Module):
     """Where in the picture a token is, from sinusoids of its height and width in the frame, and,
-    with `times`, how late.
+    with `times`, how late in what the network sees at once (a whole film, a crop, a take).
 
     Rotary positions tell tokens apart only by how far they are from each other; a small network
     that trains for an hour learns sooner what belongs at the top and in the middle, and which of
@@ -65,15 +65,16 @@ class PlaceEmbedding(nn.Module):
         down, across = (
             self._waves((torch.arange(n, device=device) + 0.5) * 2 / n - 1) for n in (rows, cols)
         )
-        now = torch.arange(frames, device=device).clamp(max=TIME_SPAN - 1)
-        late = self._waves((now + 0.5) * 2 / TIME_SPAN - 1)
-        late = late if self.times else late[:1, :0]
-        grid = (
-            repeat(down, "h K -> F (h w) K", F=len(late), w=cols),
-            repeat(across, "w K -> F (h w) K", F=len(late), h=rows),
-            repeat(late, "F K -> F (h w) K", h=rows, w=cols),
-        )
-        embedding: Tensor = self.linear(torch.cat(grid, dim=-1).to(self.linear.weight.dtype))
+        waves = [
+            repeat(down, "h K -> 1 (h w) K", w=cols),
+            repeat(across, "w K -> 1 (h w) K", h=rows),
+        ]
+        if self.times:
+            now = torch.arange(frames, device=device).clamp(max=TIME_SPAN - 1)
+            late = self._waves((now + 0.5) * 2 / TIME_SPAN - 1)
+            waves = [repeat(wave, "1 P K -> F P K", F=frames) for wave in waves]
+            waves.append(repeat(late, "F K -> F P K", P=rows * cols))
+        embedding: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
         return embedding
 
     @staticmethod

@@ -38,13 +38,15 @@ class MoChaConfig:
     sigma_width: int = 256  # width of the noise level's embedding
     rope_theta: float = 10000.0
     embed_places: bool = False  # add each token's place in the picture; the paper has RoPE alone
-    embed_times: bool = False  # and its time in the film
+    embed_times: bool = False  # and its time in what is seen at once, from that one's beginning
     precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
     continues: bool = False  # trained with clean beginnings: makes takes of any length
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text_widths", tuple(self.text_widths))
+        if self.embed_times and not self.embed_places:
+            raise ValueError("embed_times adds to embed_places, which is off; set both")
         modes = (*get_args(SpeechMode), "none")
         if self.speech_attention not in modes:
             raise ValueError(

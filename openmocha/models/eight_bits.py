@@ -3,8 +3,7 @@
     python -m openmocha.models.eight_bits runs/toon/model caption_reader vae:encoder.
 
 rounds the weights of one part of a model folder, or those that begin with a name, where they lie.
-A row's largest weight is 127 steps, so no weight moves by more than 1/254 of it. Whoever reads such
-a file gets float32 back.
+A row's largest weight is 127 steps, so no weight moves by more than 1/254 of it.
 """
 
 import argparse
@@ -20,6 +19,7 @@ from openmocha.models import store
 
 SCALE = ".scale"  # of the tensor whose name stands before it
 FEWEST = 4096  # numbers of a tensor that is worth it
+PARTS = ("vae", "caption_reader")  # that are read by `restored`
 
 
 def rounded(weights: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
@@ -50,14 +50,26 @@ def restored(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def round_file(path: Path, prefix: str = "") -> None:
-    """Round a file's weights in place. Raises ValueError where they are rounded already."""
+def round_part(folder: Path, part: str, prefix: str = "") -> None:
+    """Round a part of a model folder in place and renew its checksums.
+
+    Raises ValueError for a part that cannot be kept so, or weights that are rounded already or not
+    there.
+    """
+    if part not in PARTS:
+        raise ValueError(f"{part!r} is read as it lies; eight bits are for {', '.join(PARTS)}")
+    path = folder / part / "model.safetensors"
     weights = load_file(path)
-    if any(name.endswith(SCALE) and w.dtype == torch.float32 for name, w in weights.items()):
-        raise ValueError(f"{path} is in eight bits already; start from the weights as trained")
+    result = rounded(weights, prefix)
+    if any(w.dtype == torch.int8 for w in weights.values()) or len(result) == len(weights):
+        raise ValueError(
+            f"{path} has no weights {prefix + '...' if prefix else ''} left to round; start from "
+            "the part as it was trained"
+        )
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(rounded(weights, prefix), temporary)
+    save_file(result, temporary)
     temporary.rename(path)
+    store.write_checksums(folder)
 
 
 def main() -> None:
@@ -68,8 +80,7 @@ def main() -> None:
     given = parser.parse_args()
     for wanted in given.parts:
         part, _, prefix = wanted.partition(":")
-        round_file(given.folder / part / "model.safetensors", prefix)
-    store.write_checksums(given.folder)
+        round_part(given.folder, part, prefix)
 
 
 if __name__ == "__main__":

@@ -68,20 +68,15 @@ class TextEncoder:
         """D, the width of a token state."""
         return int(self.model.config.hidden_size)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the transformer to a device."""
-        self.model.to(device)
-        return self
-
     def count_tokens(self, prompt: str) -> int:
         """How many tokens a prompt takes, the two that mark its start and end included."""
         return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Prompts -> states (B, L, D) float32 and mask (B, L) bool, L the longest's length.
+        """Prompts -> states (B, L, D) float32 and mask (B, L) bool: the reader's slots, where there
+        is one, then the tokens, as many as the longest prompt has.
 
-        The states are those of the reader's slots, where there is one, then those of the tokens.
         Nothing is cut: a prompt of more than 256 tokens raises ValueError. The empty prompt is
         allowed (two tokens): it is the text condition that guidance steers away from.
         """

@@ -129,10 +129,19 @@ class CaptionReader(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read what save_pretrained wrote, in float32 and eval mode."""
+        """Read what save_pretrained wrote, in float32 and eval mode.
+
+        Raises ValueError for the weights of another shape, or of other questions.
+        """
         folder = Path(folder)
         reader = cls(CaptionReaderConfig(**json.loads((folder / "config.json").read_text())))
-        reader.load_state_dict(restored(load_file(folder / "model.safetensors")))
+        try:
+            reader.load_state_dict(restored(load_file(folder / "model.safetensors")))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder} does not fit this version's questions (toon/labels.py): {error}; train "
+                "its caption reader and transformer anew"
+            ) from error
         return reader.eval().requires_grad_(False)
 
 

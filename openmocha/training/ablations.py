@@ -89,7 +89,9 @@ def small_config(attention: SpeechMode | Literal["none"]) -> MoChaConfig:
 def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> None:
     """Write the shards, and train the base that all variants start from; both once."""
     shards = folder / "shards"
-    bind_to_encoders(shards, encoder_checksums("toon"))
+    checksums = encoder_checksums("toon")
+    plain = {name: sha for name, sha in checksums.items() if not name.startswith("caption_reader/")}
+    bind_to_encoders(shards, plain)
     load = partial(plain_encoders, "toon")
     write_empty_prompt(shards, load().text)
     for done in write_plan(shards, small_plan(budget.stories), load, workers):

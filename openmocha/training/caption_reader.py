@@ -1,11 +1,8 @@
 """Train the caption reader on captions written meanwhile.
 
-    story -> caption -> text encoder (frozen) -> slots -> answers; the truth is the story's
-
-python -m openmocha.training.caption_reader runs/caption_reader --minutes 12
+story -> caption -> text encoder (frozen) -> slots -> answers; the truth is the story's
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from openmocha.models.text_encoder import TextEncoder
 from openmocha.precision import mixed_precision
 from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig, story_answers
 from openmocha.toon.captions import caption_of
+from openmocha.toon.labels import NO_ANSWER
 from openmocha.toon.stories import SOURCES, make_story
 from openmocha.training.fit import FitConfig, fit
 
@@ -88,9 +86,9 @@ def loss_of(reader: nn.Module, batch: Sequence[Lesson]) -> tuple[Tensor, dict[st
     total = torch.zeros(())
     for name, value in logits.items():
         total = total + nnf.cross_entropy(
-            value.flatten(0, 1), right[name].flatten(), ignore_index=-1, reduction="sum"
+            value.flatten(0, 1), right[name].flatten(), ignore_index=NO_ANSWER, reduction="sum"
         )
-    return total / sum(int((answer >= 0).sum()) for answer in right.values()), {}
+    return total / sum(int((answer != NO_ANSWER).sum()) for answer in right.values()), {}
 
 
 @torch.no_grad()
@@ -100,7 +98,7 @@ def accuracy(reader: nn.Module, held_out: Sequence[Lesson]) -> dict[str, float]:
     logits, right = read(reader, held_out)
     shares = {}
     for name, value in logits.items():
-        asked = right[name] >= 0
+        asked = right[name] != NO_ANSWER
         shares[name] = float((value.argmax(-1) == right[name])[asked].float().mean())
     return shares
 
@@ -111,6 +109,7 @@ def train_caption_reader(
     """Train for a time and save to `folder`/final. Measured on unseen stories meanwhile."""
     torch.manual_seed(seed)
     encoder = encoder or TextEncoder.from_pretrained()
+    encoder = TextEncoder(encoder.tokenizer, encoder.model)  # a reader reads tokens alone
     reader = CaptionReader(CaptionReaderConfig(text_width=encoder.width))
     unseen = [(HELD_OUT_SEED + i, SOURCES[i % len(SOURCES)]) for i in range(HELD_OUT)]
     held_out = lessons(encoder, unseen, "test")
@@ -125,17 +124,3 @@ def train_caption_reader(
     assert isinstance(trained, CaptionReader)
     trained.save_pretrained(folder / "final")
     return trained
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the caption reader.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=12.0)
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    train_caption_reader(given.folder, time_budget_s=60 * given.minutes)
-
-
-if __name__ == "__main__":
-    main()

@@ -41,7 +41,7 @@ def pack(kit: Path, python: str, num_captions: int = NUM_CAPTIONS) -> None:
 
 
 def unpack(kit: Path, run: Path) -> None:
-    """Install the wheels, and give the run its text encoder, where recipes.load_networks looks."""
+    """Install the wheels, and give the run its text encoder, where run_encoders looks."""
     unpack_text_encoder(kit / "text_encoder", run / "text_encoder")
     wheels = sorted(str(wheel) for wheel in (kit / "wheels").glob("*.whl"))
     _pip("install", "--no-index", "--no-deps", *wheels)

@@ -17,7 +17,6 @@ starts.
 """
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -28,7 +27,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -39,15 +37,17 @@ from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.sampling import Sampling
 from openmocha.training.objective import Objective
 from openmocha.training.parallel import local_device
-from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
+from openmocha.training.run_encoders import (
+    check_shards,
+    fingerprints,
+    load_encoders,
+    load_networks,
+    text_encoder,
+)
+from openmocha.training.shards import bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, newest_of, train
 from openmocha.whole_file import write_text
-
-if TYPE_CHECKING:
-    from openmocha.models.speech_encoder import SpeechEncoder
-    from openmocha.models.text_encoder import TextEncoder
-    from openmocha.models.video_vae import VideoVAE
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
     from openmocha.training.toon_clips import toon_plan, write_plan
 
     shards = folder / "shards"
-    bind_to_encoders(shards, encoder_fingerprints(folder))
+    bind_to_encoders(shards, fingerprints(folder))
     vae, _, text = load_networks(folder)
     write_empty_prompt(shards, text)
     plan = toon_plan(scale, vae.config.pixels_per_latent)
@@ -191,53 +191,6 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
         num_films += done.num_films
         rate = num_films / (time.monotonic() - started_s)
         say(f"{done.name}: {num_films} films, {rate:.1f} a second")
-
-
-def load_networks(folder: Path) -> "tuple[VideoVAE, SpeechEncoder, TextEncoder]":
-    """The frozen networks of a run: its VAE, speech encoder and text encoder."""
-    from openmocha.models.speech_encoder import SpeechEncoder
-    from openmocha.models.video_vae import VideoVAE
-
-    return (
-        VideoVAE.from_pretrained(folder / "video_vae" / "final").eval(),
-        SpeechEncoder.from_pretrained(folder / "speech_encoder" / "final"),
-        text_encoder(folder),
-    )
-
-
-def text_encoder(folder: Path) -> "TextEncoder":
-    """The packaged text encoder unless the run has its own (offline.py), with the run's caption
-    reader once that is trained."""
-    from openmocha.backbones.folder import load_reader
-    from openmocha.models.text_encoder import PACKAGE, TextEncoder
-
-    own, reader = folder / "text_encoder", load_reader(folder / "caption_reader" / "final")
-    return TextEncoder.from_pretrained(own if own.exists() else PACKAGE, reader)
-
-
-def load_encoders(folder: Path) -> Encoders:
-    """What writes shards, in every worker process."""
-    return Encoders(*load_networks(folder))
-
-
-def encoder_fingerprints(folder: Path) -> dict[str, str]:
-    """What shards depend on: the encoders. The VAE's decoder may go on learning."""
-    from openmocha.models.video_vae import VideoVAE
-
-    vae = VideoVAE.from_pretrained(folder / "video_vae" / "final")
-    digest = hashlib.sha256()
-    for name, tensor in sorted(vae.state_dict().items()):
-        if not name.startswith("decoder."):
-            digest.update(name.encode() + tensor.float().numpy().tobytes())
-    weights = {
-        name: folder / name / "final" / "model.safetensors"
-        for name in ("speech_encoder", "caption_reader")
-    }
-    return {"video_vae": digest.hexdigest()} | {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in weights.items()
-        if path.exists()
-    }
 
 
 def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
@@ -282,8 +235,10 @@ def train_toon_transformer(
 ) -> nn.Module:
     """Step 6: the transformer through all stages, in `minutes` or `steps`. Returns its EMA.
 
-    `start` is the folder of a transformer whose weights to begin with.
+    `start` is the folder of a transformer whose weights to begin with. Raises ValueError where the
+    shards were written with other encoders than the run has now.
     """
+    check_shards(folder)
     torch.manual_seed(seed)
     if start is None:
         model = MoChaTransformer3DModel(config or toon())
@@ -350,7 +305,11 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
 
 
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 7: the newest checkpoint's EMA, the encoders and the judge as a model folder."""
+    """Step 7: the newest checkpoint's EMA, the encoders and the judge as a model folder.
+
+    Raises ValueError where the transformer was trained beside other encoders.
+    """
+    check_shards(folder)
     from openmocha.backbones.paper import PaperBackbone
     from openmocha.pipeline import MoChaPipeline
 
@@ -365,7 +324,8 @@ def export_toon(folder: Path, output: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
     parser = argparse.ArgumentParser(description="Train a toon model, or one step of it.")
-    parser.add_argument("step", choices=("toon", "shards", "transformer", "weights", "export"))
+    steps = ("toon", "caption_reader", "shards", "transformer", "weights", "export")
+    parser.add_argument("step", choices=steps)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")
     parser.add_argument("--workers", type=int, help="processes that write shards")
@@ -388,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 workers=given.workers,
                 batch_scale=given.batch_scale,
             )
+        case "caption_reader":
+            train_reader(given.folder, ToonBudget().scaled(given.scale), given.seed)
         case "shards":
             workers = given.workers or os.cpu_count() or 1
             write_toon_shards(given.folder, scale=given.scale, workers=workers)

@@ -25,6 +25,9 @@ from torch import Tensor
 
 from openmocha.precision import mixed_precision
 
+ENCODERS_FILE = "encoders.json"  # of a folder of shards
+FRAMES_PER_LATENT = 4
+
 
 @dataclass(frozen=True)
 class TrainingClip:
@@ -33,7 +36,7 @@ class TrainingClip:
     crops: uint8 (K, 4 F, H, W, 3), the pixels of K crops; starts: (K,) first latent frame of each.
     speech: float32 (samples,) 16 kHz, that of the whole film of `num_frames`, or None.
     mouth_cells: uint8 (K, F, h, w), 1 where a mouth is.
-    second_clip: latent frame of the film where it cuts to its second clip, where that is known.
+    cut_frame: video frame of the film where it cuts to its second clip, if it does.
     """
 
     source: str
@@ -44,7 +47,7 @@ class TrainingClip:
     starts: Sequence[int]
     speech: np.ndarray[Any, Any] | None
     mouth_cells: np.ndarray[Any, Any]
-    second_clip: int | None = None
+    cut_frame: int | None = None
 
 
 class VideoEncoder(Protocol):
@@ -59,7 +62,10 @@ TextStream = tuple[Tensor, Tensor]  # tokens (N, L, D) of N prompts, and which a
 
 
 class TextTokens(Protocol):
-    """One stream, or a list of several where a model reads prompts in several ways."""
+    """One stream, or a list of several where a model reads prompts in several ways.
+
+    An encoder whose first rows sum up a prompt's clips says which clip each is about: slot_clips.
+    """
 
     def encode(self, prompts: list[str]) -> TextStream | list[TextStream]: ...
 
@@ -87,8 +93,8 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
         if clip.speech is not None:
             speech_tokens = encoders.speech.encode(clip.speech, clip.num_frames)
             tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
-        if clip.second_clip is not None:
-            tensors["second_clip"] = np.asarray([clip.second_clip], np.int32)
+        if clip.cut_frame is not None:
+            tensors["cut_frame"] = np.asarray([clip.cut_frame], np.int32)
             tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
@@ -122,14 +128,13 @@ def shown_text(
 ) -> tuple[np.ndarray[Any, Any], ...]:
     """The streams of a record's prompt without the slots about a clip that `latent_frames` frames
     from `start` on do not show: in a part of a conversation nothing else says whose turn it is."""
-    streams = stored_text(record)
-    if "second_clip" not in record:
-        return streams
-    about, second = record["slot_clips"], record["second_clip"].item()
-    hidden = (about == 0) if start >= second else (about == 1)
-    if start < second < start + latent_frames:
-        return streams
-    return (np.delete(streams[0], np.flatnonzero(hidden), axis=0), *streams[1:])
+    first, *others = stored_text(record)
+    if "cut_frame" in record:
+        about, cut = record["slot_clips"], record["cut_frame"].item()
+        shown = range(FRAMES_PER_LATENT * start, FRAMES_PER_LATENT * (start + latent_frames))
+        hidden = ((about == 0) & (shown.start >= cut)) | ((about == 1) & (shown.stop <= cut))
+        first = np.delete(first, np.flatnonzero(hidden), axis=0)
+    return (first, *others)
 
 
 def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:
@@ -230,7 +235,7 @@ def bind_to_encoders(folder: Path, fingerprints: dict[str, str]) -> None:
     Raises ValueError where the folder belongs to other encoders (a VAE was retrained, say).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "encoders.json"
+    path = folder / ENCODERS_FILE
     if path.exists() and json.loads(path.read_text()) != fingerprints:
         raise ValueError(
             f"the shards in {folder} were written with other encoders than those given now; "

@@ -23,11 +23,16 @@ from openmocha.toon.captions import caption_of
 from openmocha.toon.films import FPS, NUM_FRAMES, draw_scenes, film_scenes
 from openmocha.toon.stories import make_story
 from openmocha.toon.turns import cut_frame, spoken_turns
-from openmocha.training.shards import Encoders, TrainingClip, manifest_path, write_shard
+from openmocha.training.shards import (
+    FRAMES_PER_LATENT,
+    Encoders,
+    TrainingClip,
+    manifest_path,
+    write_shard,
+)
 
 Array = np.ndarray[Any, Any]
 
-FRAMES_PER_LATENT = 4
 OTHER_SIZES = ((160, 96), (96, 160))
 
 
@@ -92,7 +97,7 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
         starts=starts,
         speech=None if plan.source == "text" else np.sum([t.speech for t in turns], axis=0),
         mouth_cells=np.stack(cells),
-        second_clip=None if cut is None else cut // FRAMES_PER_LATENT,
+        cut_frame=cut,
     )
 
 
