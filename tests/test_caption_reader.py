@@ -153,9 +153,11 @@ def test_it_learns_to_read():
     reader = CaptionReader(CaptionReaderConfig(width=64, layers=1, heads=2))
     encoder = TextEncoder.from_pretrained()
     optimizer = torch.optim.AdamW(reader.parameters(), lr=3e-3)
-    rows = [(seed, ("dialogue", "close-up")[seed % 2]) for seed in range(96)]
-    lessons = training.lessons(encoder, rows, "train")
-    unseen = training.lessons(encoder, [(seed + 1000, source) for seed, source in rows], "test")
+    sources = ("dialogue", "close-up")
+    lessons, unseen = (
+        training.lessons(encoder, [make_story(i, sources[i % 2], split) for i in range(96)])
+        for split in ("train", "test")
+    )
     before = training.accuracy(reader, unseen)
     for step in range(60):
         loss, _ = training.loss_of(reader, lessons[16 * (step % 6) :][:16])

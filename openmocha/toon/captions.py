@@ -13,9 +13,10 @@ from openmocha.toon import wording
 from openmocha.toon.stories import Cast, Character, Clip, Story, story_rng
 
 ORDINALS = ("First", "Second")
+DROP = 0.2  # chance of a clause to be left out
 
 
-def caption_of(story: Story, drop: float = 0.2) -> str:
+def caption_of(story: Story, drop: float = DROP) -> str:
     """The caption of a story, the same on every call.
 
     drop: chance of each clause after the subject to be left out; 0 tells every attribute.

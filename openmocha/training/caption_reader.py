@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.precision import mixed_precision
 from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig, story_answers
-from openmocha.toon.captions import caption_of
+from openmocha.toon.captions import DROP, caption_of
 from openmocha.toon.labels import NO_ANSWER
-from openmocha.toon.stories import SOURCES, make_story
+from openmocha.toon.stories import SOURCES, Story, make_story
 from openmocha.training.fit import FitConfig, fit
 
 BATCH_SIZE, FRESH = 128, 16  # captions of a step, and how many of them were never seen
 POOL_SIZE = 8_192
 DIALOGUES = 0.4  # share of batches
-HELD_OUT_SEED, HELD_OUT = 1_500_000_000, 600  # training stories draw below
+HELD_OUT = 320  # stories of the test split
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Lesson:
     answers: dict[str, np.ndarray]
 
 
-def lessons(encoder: TextEncoder, stories: Sequence[tuple[int, str]], split: str) -> list[Lesson]:
-    """Lessons of the stories (seed, source), encoded as one batch."""
-    made = [make_story(seed, source, split) for seed, source in stories]
+def lessons(encoder: TextEncoder, stories: Sequence[Story], drop: float = DROP) -> list[Lesson]:
+    """A lesson of each story, encoded as one batch; `drop` of a caption's clauses are left out."""
     with mixed_precision():
-        states, mask = encoder.encode([caption_of(story) for story in made])
-    return [Lesson(states[i][mask[i]].half(), story_answers(story)) for i, story in enumerate(made)]
+        states, mask = encoder.encode([caption_of(story, drop) for story in stories])
+    return [
+        Lesson(states[i][mask[i]].half(), story_answers(story)) for i, story in enumerate(stories)
+    ]
 
 
 def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
@@ -54,10 +55,10 @@ def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
         long = bool(rng.random() < DIALOGUES)
         sources = ["dialogue"] if long else others
         stories = [
-            (int(rng.integers(HELD_OUT_SEED)), sources[int(rng.integers(len(sources)))])
+            make_story(int(rng.integers(2**31)), sources[int(rng.integers(len(sources)))])
             for _ in range(FRESH)
         ]
-        pool, fresh = pools[long], lessons(encoder, stories, "train")
+        pool, fresh = pools[long], lessons(encoder, stories)
         number = BATCH_SIZE // 2 if long else BATCH_SIZE
         pool.extend(fresh)
         yield fresh + [pool[i] for i in rng.integers(len(pool), size=number - FRESH)]
@@ -111,8 +112,10 @@ def train_caption_reader(
     encoder = encoder or TextEncoder.from_pretrained()
     encoder = TextEncoder(encoder.tokenizer, encoder.model)  # a reader reads tokens alone
     reader = CaptionReader(CaptionReaderConfig(text_width=encoder.width))
-    unseen = [(HELD_OUT_SEED + i, SOURCES[i % len(SOURCES)]) for i in range(HELD_OUT)]
-    held_out = lessons(encoder, unseen, "test")
+    unseen = [make_story(i, SOURCES[i % len(SOURCES)], "test") for i in range(HELD_OUT)]
+    held_out = [
+        lesson for i in range(0, HELD_OUT, FRESH) for lesson in lessons(encoder, unseen[i:][:FRESH])
+    ]
     trained = fit(
         reader,
         batches(encoder, seed),

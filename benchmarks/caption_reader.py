@@ -1,0 +1,77 @@
+"""What the caption reader understands of captions that it never saw.
+
+    python -m benchmarks.caption_reader --reader openmocha/weights/toon/caption_reader
+
+Stories of the test split -> captions that leave nothing out, and captions as training has them, a
+fifth of their clauses left out -> the share of right answers to each question, with 95% intervals
+-> a table and benchmarks/results/caption_reader.json.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.intervals import share
+from benchmarks.machine import machine
+from openmocha.models.text_encoder import TextEncoder
+from openmocha.toon.caption_reader import CaptionReader
+from openmocha.toon.labels import NO_ANSWER
+from openmocha.toon.stories import SOURCES, make_story
+from openmocha.training.caption_reader import Lesson, lessons, read
+
+RESULTS = Path(__file__).parent / "results"
+DROPS = {"all told": 0.0, "as in training": 0.2}
+BATCH = 25
+
+
+def main() -> None:
+    """Read, print and save."""
+    parser = argparse.ArgumentParser(description="How well captions are read.")
+    parser.add_argument(
+        "--reader", type=Path, default=Path("openmocha/weights/toon/caption_reader")
+    )
+    parser.add_argument("--count", type=int, default=1000)
+    options = parser.parse_args()
+    encoder, reader = TextEncoder.from_pretrained(), CaptionReader.from_pretrained(options.reader)
+    figures = {name: accuracy(encoder, reader, options.count, drop) for name, drop in DROPS.items()}
+    print(table(figures))
+    content = {"machine": machine(), "captions": options.count, "figures": figures}
+    (RESULTS / "caption_reader.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def accuracy(
+    encoder: TextEncoder, reader: CaptionReader, count: int, drop: float
+) -> dict[str, dict[str, Any]]:
+    """The share of right answers to each question."""
+    hits: dict[str, list[bool]] = {}
+    for first in range(0, count, BATCH):
+        with torch.inference_mode():
+            logits, right = read(reader, unseen(encoder, range(first, first + BATCH), drop))
+        for name, value in logits.items():
+            asked = right[name] != NO_ANSWER
+            hits.setdefault(name, []).extend((value.argmax(-1) == right[name])[asked].tolist())
+    return {name: share(found) for name, found in hits.items()}
+
+
+def unseen(encoder: TextEncoder, seeds: range, drop: float) -> list[Lesson]:
+    """Captions of the test split."""
+    stories = [make_story(seed, SOURCES[seed % len(SOURCES)], "test") for seed in seeds]
+    return lessons(encoder, stories, drop)
+
+
+def table(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """One line for each question."""
+    lines = ["| | " + " | ".join(figures) + " | answers |", "|---|" + "---|" * (len(figures) + 1)]
+    for name in figures["all told"]:
+        found = [part[name] for part in figures.values()]
+        cells = [f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for f in found]
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + f" | {found[0]['n']} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
