@@ -107,10 +107,12 @@ def toon() -> MoChaConfig:
         norm_speech=True,
         speech_attention="window+rope",
         latent_channels=32,
+        patch=1,
         embed_places=True,
+        embed_times=True,
         precondition=True,
         continues=True,
-        # 4 x 4 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
+        # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
         rope_theta=100.0,
     )
 

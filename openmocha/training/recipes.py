@@ -58,7 +58,7 @@ class ToonBudget:
     speech_encoder: float = 30.0
     judge: float = 25.0
     caption_reader: float = 20.0
-    transformer: float = 90.0
+    transformer: float = 150.0
     films: float = 1.0
 
     def scaled(self, scale: float) -> "ToonBudget":

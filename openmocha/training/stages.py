@@ -100,11 +100,11 @@ def paper_stages() -> tuple[Stage, ...]:
 
 
 # About the same number of latent tokens in every batch.
-TOON_SINGLES = Crop(latent_frames=1, batch_size=256)
-TOON_MOTION = Crop(latent_frames=8, batch_size=32)
-TOON_CLIPS = Crop(latent_frames=32, batch_size=8)
-TOON_WIDE = Crop(latent_frames=1, batch_size=256, height=96, width=160)
-TOON_TALL = Crop(latent_frames=1, batch_size=256, height=160, width=96)
+TOON_SINGLES = Crop(latent_frames=1, batch_size=128)
+TOON_MOTION = Crop(latent_frames=8, batch_size=16)
+TOON_CLIPS = Crop(latent_frames=32, batch_size=4)
+TOON_WIDE = Crop(latent_frames=1, batch_size=128, height=96, width=160)
+TOON_TALL = Crop(latent_frames=1, batch_size=128, height=160, width=96)
 # Close-ups teach lips, which are learnt last; the paper's stage of medium shots has 20% of them.
 TOON_FACES: dict[str, float] = {
     "close-up": 28,
@@ -138,11 +138,11 @@ def toon_stages(
     """
     singles, motion, clips = TOON_SINGLES, TOON_MOTION, TOON_CLIPS
     half = replace(singles, batch_size=singles.batch_size // 2)
-    moving = (replace(singles, share=0.3), replace(motion, share=0.4), replace(clips, share=0.3))
+    moving = (replace(singles, share=0.6), replace(motion, share=0.25), replace(clips, share=0.15))
     all_sizes = (
-        replace(singles, share=0.1),
-        replace(motion, share=0.2),
-        replace(clips, share=0.6),
+        replace(singles, share=0.3),
+        replace(motion, share=0.25),
+        replace(clips, share=0.35),
         replace(TOON_WIDE, share=0.05),
         replace(TOON_TALL, share=0.05),
     )
@@ -150,9 +150,9 @@ def toon_stages(
     plan = (
         ("text", 0.05, text, (half,)),
         ("close-ups", 0.05, close_ups, (half,)),
-        ("medium close-ups", 0.1, medium_close_ups, (singles,)),
+        ("medium close-ups", 0.15, medium_close_ups, (singles,)),
         ("faces", 0.35, TOON_FACES, moving),
-        ("dialogues", 0.45, TOON_DIALOGUES, all_sizes),
+        ("dialogues", 0.4, TOON_DIALOGUES, all_sizes),
     )
     last = plan[-1][0]
     return tuple(
