@@ -145,7 +145,8 @@ def denoise(
     solver = backbone.solver(sampling)
     latents = held(noise, conditions.known)
     for step in range(sampling.num_inference_steps):
-        velocity = backbone.velocity(latents, solver.level(step), conditions, sampling)
+        guided = sampling.at(float(solver.sigmas[step]))
+        velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()
     return latents

@@ -26,6 +26,7 @@ class Sampling:
     speech_guidance_scale: float = 2.5
     shift: float = 1.0  # see flow.shift_sigma
     default_shot: str = ""  # for prompts that name none; "" leaves prompts as they are
+    guided_to: float = 0.0  # noise level at which guidance ends; what is left are details
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -35,6 +36,16 @@ class Sampling:
             if not 0 <= scale <= 100:  # refuses NaN too
                 raise ValueError(f"{name} is {scale}; expected 0 to 100 (1 = no guidance)")
 
+        if not 0 <= self.guided_to <= 1:
+            raise ValueError(f"guided_to is {self.guided_to}; expected a noise level, 0 to 1")
+
+    def at(self, sigma: float) -> Self:
+        """The settings of a step at noise level sigma: below `guided_to` without guidance, which
+        is then one evaluation instead of three (Kynkaanniemi et al. 2024)."""
+        if sigma >= self.guided_to:
+            return self
+        return replace(self, text_guidance_scale=1.0, speech_guidance_scale=1.0)
+
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
         return replace(self, **{name: v for name, v in given.items() if v is not None})
@@ -43,7 +54,7 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-1])  # the last one is newer than some folders
+        values = store.read_json(Path(file), names[:-2])  # the last two: newer than some folders
         return cls(**{name: values[name] for name in names if name in values})
 
 

@@ -77,6 +77,24 @@ def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, sc
     tiny.to("cpu")
 
 
+def test_guidance_ends_at_a_noise_level_and_costs_nothing_below(tiny, monkeypatch):
+    forward, batches = tiny.backbone.transformer.forward, []
+    monkeypatch.setattr(
+        tiny.backbone.transformer,
+        "forward",
+        lambda latents, *rest: (batches.append(len(latents)), forward(latents, *rest))[1],
+    )
+    whole = tiny(PROMPT, voice(1.0), num_inference_steps=4, seed=0)
+    assert batches == [3, 3, 3, 3]
+    batches.clear()
+    monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, guided_to=0.5))
+    half = tiny(PROMPT, voice(1.0), num_inference_steps=4, seed=0)
+    assert batches == [3, 3, 3, 1]  # levels 1, 0.75, 0.5, 0.25
+    assert not np.array_equal(whole.frames, half.frames)
+    with pytest.raises(ValueError, match="expected a noise level"):
+        replace(tiny.sampling, guided_to=1.5)
+
+
 def test_text_is_padded_not_cut():
     short, long = torch.ones(1, 2, 5), 2 * torch.ones(1, 4, 5)
     tokens, mask = stack_text(
