@@ -1,7 +1,6 @@
 """The video VAE: what a latent may depend on, streaming, storage, and what training measures."""
 
 import copy
-import json
 import math
 
 import numpy as np
@@ -161,22 +160,6 @@ def test_weights_in_bfloat16_keep_exact_statistics(vae: VideoVAE, tmp_path) -> N
 def test_a_level_without_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="one number for each of two or more levels"):
         VideoVAEConfig(widths=(8, 8, 8))
-
-
-@torch.no_grad()
-def test_the_first_form_of_settings_is_still_read(vae: VideoVAE, tmp_path) -> None:
-    vae.save_pretrained(tmp_path)
-    first = {
-        **{"latent_channels": 16, "frames_per_latent": 4},
-        **{"half_width": 8, "quarter_width": 16, "eighth_width": 24},
-        **{"encoder_quarter_blocks": 2, "encoder_eighth_blocks": 2, "decoder_half_blocks": 1},
-        **{"decoder_quarter_blocks": 3, "decoder_eighth_blocks": 3},
-    }
-    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "VideoVAE", **first}))
-    read = VideoVAE.from_pretrained(tmp_path)
-    assert read.config == vae.config
-    film = video(1, 8, 3, 32, 32)
-    assert torch.equal(read.encode(film), vae.encode(film))
 
 
 def test_an_unknown_setting_is_named(vae: VideoVAE, tmp_path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from einops import rearrange, repeat
@@ -25,8 +25,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from openmocha.models.eight_bits import restored
-
-OLD_LEVELS = ("half", "quarter", "eighth")
 
 
 @dataclass(frozen=True)
@@ -104,16 +102,6 @@ def make_decoder(config: VideoVAEConfig) -> nn.Sequential:
         layers += residual_blocks(blocks[level], widths[level])
     layers += [nn.Conv2d(widths[0], config.frames_per_latent * 3 * 4, 3, padding=1)]
     return nn.Sequential(*layers, nn.PixelShuffle(2))
-
-
-def _named_levels(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the first VAEs, whose three levels had names of their own, in today's form."""
-    old = dict(settings)
-    return {
-        "widths": [old.pop(f"{level}_width") for level in OLD_LEVELS],
-        "encoder_blocks": [0, *(old.pop(f"encoder_{level}_blocks") for level in OLD_LEVELS[1:])],
-        "decoder_blocks": [old.pop(f"decoder_{level}_blocks") for level in OLD_LEVELS],
-    } | old
 
 
 class VideoVAE(nn.Module):
@@ -226,8 +214,6 @@ class VideoVAE(nn.Module):
         """
         settings = json.loads((Path(folder) / "config.json").read_text())
         settings.pop("_class_name", None)
-        if "eighth_width" in settings:
-            settings = _named_levels(settings)
         unknown = settings.keys() - {field.name for field in fields(VideoVAEConfig)}
         if unknown:
             raise ValueError(f"{folder}/config.json: VideoVAE does not know {sorted(unknown)}")

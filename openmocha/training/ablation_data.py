@@ -18,7 +18,7 @@ from openmocha.training.shards import TrainingClip
 from openmocha.training.toon_clips import mouth_cells
 
 SIDE, NUM_FRAMES = 64, 64
-PIXELS_PER_CELL = 8  # of the embedded VAE
+PIXELS_PER_CELL = 16  # of the embedded VAE
 FILM_FRAMES = 128
 SAMPLES = round(NUM_FRAMES / FPS * SAMPLE_RATE_HZ)
 UNTAGGED = "dialogue without tags"

@@ -78,8 +78,6 @@ def small_config(attention: SpeechMode | Literal["none"]) -> MoChaConfig:
         ffn=352,
         heads=2,
         speech_hidden=96,
-        latent_channels=16,  # of the embedded VAE
-        patch=2,
         speech_attention=attention,
         max_speech_tokens=NUM_FRAMES,
         continues=False,

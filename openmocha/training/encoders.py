@@ -18,7 +18,7 @@ def is_embedded(folder: Path) -> bool:
 def pixels_per_cell(folder: Path) -> int:
     """Pixels of a latent cell's side."""
     vae = store.read_json(folder / "vae" / "config.json")
-    if "widths" in vae:  # a VideoVAE; the embedded one names its three levels: 8 pixels
+    if "widths" in vae:  # a VideoVAE
         return int(2 ** len(vae["widths"]))
     sides = ("scale_factor_spatial", "spatial_compression_ratio")  # Wan's name, HunyuanVideo's
     return int(next((vae[side] for side in sides if side in vae), 8))

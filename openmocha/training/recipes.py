@@ -268,12 +268,13 @@ def write_weights(folder: Path, output: Path) -> None:
     export_model(newest, output / "model", weights="model")
 
 
-# Lips are a small part of what speech changes: they need more of a push than colours do.
+# Equal scales take two evaluations instead of three; below 0.3 guidance changes nothing to be seen.
 TOON_SAMPLING = Sampling(
     num_inference_steps=12,
     text_guidance_scale=3.0,
-    speech_guidance_scale=9.0,
+    speech_guidance_scale=3.0,
     default_shot="medium close-up",
+    guided_to=0.3,
 )
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
