@@ -45,7 +45,7 @@ def test_every_variant_starts_as_the_base(attention: ablations.SpeechMode, tmp_p
     base.save_pretrained(tmp_path / "base")
     model = MoChaTransformer3DModel(ablations.small_config(attention)).eval()
     ablations.start_from(model, tmp_path / "base")
-    latents = torch.randn(1, 16, 3, 8, 8)
+    latents = torch.randn(1, 32, 3, 4, 4)
     text = [(torch.randn(1, 5, 384), torch.ones(1, 5, dtype=torch.bool))]
     sigma, speech = torch.tensor([0.5]), torch.randn(1, 12, 6, 128)
     with torch.no_grad():

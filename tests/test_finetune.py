@@ -33,7 +33,7 @@ def dataset(tmp_path_factory):
             crops=rng.integers(0, 255, (1, 32, 64, 64, 3), np.uint8),
             starts=[0],
             speech=(0.1 * rng.standard_normal(32 * 2000 // 3)).astype(np.float32),
-            mouth_cells=np.zeros((1, 8, 8, 8), np.uint8),
+            mouth_cells=np.zeros((1, 8, 4, 4), np.uint8),
         )
         for number, source in enumerate(("close-up", "medium"))
     ]

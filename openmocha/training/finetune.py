@@ -16,7 +16,7 @@ from openmocha.backbones.assemble import share_other_parts
 from openmocha.models import store
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training.encoders import encoder_checksums
-from openmocha.training.objective import Objective
+from openmocha.training.objective import TOON_OBJECTIVE
 from openmocha.training.parallel import local_device
 from openmocha.training.samples import Records
 from openmocha.training.stages import Crop, Stage
@@ -57,8 +57,8 @@ def finetune(model: str | Path, folder: Path, shards: Path, given: Finetuning) -
     source = store.model_folder(model)
     check_encoders(source, shards)
     network = MoChaTransformer3DModel.from_pretrained(source / "transformer")
-    # Mouths count more, as they did when the embedded model was made.
-    config = TrainConfig(seed=given.seed, objective=Objective(mouth_weight=16.0, sigma_mean=0.5))
+    # As the embedded model was made, but for the optimizer: AdamW moves little.
+    config = TrainConfig(seed=given.seed, objective=TOON_OBJECTIVE)
     stage = stage_of(Records(shards), given)
     train(network.to(local_device()), shards, folder / "transformer", (stage,), config)
     return export(source, newest_of(folder / "transformer"), folder / "model")

@@ -35,7 +35,7 @@ from torch import nn
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.sampling import Sampling
-from openmocha.training.objective import Objective
+from openmocha.training.objective import TOON_OBJECTIVE, Objective
 from openmocha.training.parallel import local_device
 from openmocha.training.run_encoders import (
     check_shards,
@@ -200,18 +200,8 @@ def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
     `fuse`: compile the blocks where a C++ compiler is installed.
     """
     compiles = fuse and shutil.which("g++") is not None
-    # Half of the crops have a noise level for each frame: what neighbours show leaves only mouths
-    # to learn. Long crops repeat themselves and so see more noise, but little noise often enough:
-    # where it is rare, pictures stay blotched.
-    objective = Objective(
-        independent_share=0.5,
-        prefix_share=0.15,
-        mouth_weight=12.0,
-        sigma_std=1.2,
-        length_shift=0.1,
-    )
     return TrainConfig(
-        seed=seed, objective=objective, optimizer="muon", speech_rate=2.0, compile=compiles
+        seed=seed, objective=TOON_OBJECTIVE, optimizer="muon", speech_rate=2.0, compile=compiles
     )
 
 
