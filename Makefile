@@ -10,7 +10,7 @@ INSTALLED := .venv/installed
 demo: setup
 	mkdir -p out
 	$(BIN)/openmocha generate \
-	  "A close-up shot of a young woman with long red hair in a green coat. She looks happy and speaks to the camera. The background is a blue wall." \
+	  "A close-up shot of a young woman with light skin and long red hair in a green coat. She looks happy and speaks to the camera. The background is a blue wall." \
 	  --speech openmocha/assets/hello.wav --output out/demo.mp4 --sheet --seed 1
 
 test: check unit
