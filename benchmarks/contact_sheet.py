@@ -1,13 +1,16 @@
 """The picture of the README: a model's films of unseen stories above the true ones, not selected.
 
     python -m benchmarks.contact_sheet runs/toon_stories --output docs/films.png
+    python -m benchmarks.contact_sheet runs/toon_stories --worst 6 --output docs/failures.png
 
 Takes the films that benchmarks.toon_stories has kept: the first two close-ups and medium close-ups,
-the first medium shot and the first dialogue.
+the first medium shot and the first dialogue, or those that failed most.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +34,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("films", type=Path, help="folder of benchmarks.toon_stories")
     parser.add_argument("--output", type=Path, default=Path("docs/films.png"))
+    parser.add_argument("--worst", type=int, help="instead so many films that obey least")
     options = parser.parse_args()
+    stories = STORIES if options.worst is None else worst(options.films, options.worst)
     rows = []
-    for seed, source in STORIES:
+    for seed, source in stories:
         with np.load(film_path(options.films, seed, source)) as kept:
             rows.append(kept["frames"])
         rows.append(make_film(seed, source, split="test").frames)
     write_png(options.output, np.concatenate([strip(frames) for frames in rows]))
+
+
+def worst(films: Path, count: int) -> list[tuple[int, str]]:
+    """The stories whose films have the fewest attributes right, the worst first."""
+    rows = json.loads((films / "rows.json").read_text())["generated"]
+
+    def obeyed(row: dict[str, Any]) -> float:
+        return float(np.mean([asked == seen for _, asked, seen in row["attributes"]]))
+
+    return [(row["seed"], row["source"]) for row in sorted(rows, key=obeyed)[:count]]
 
 
 def strip(frames: np.ndarray) -> np.ndarray:
