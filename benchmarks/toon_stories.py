@@ -269,6 +269,7 @@ def finish(
     print(table(report))
     RESULTS.mkdir(exist_ok=True)
     made = {name: getattr(options, name) for name in ("count", "first_seed", *FILMS_OF)}
+    made["model"] = Path(str(options.model)).name  # where it lies is nobody else's business
     content = {"machine": machine(), **made, "figures": report}
     (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
     (options.out / "rows.json").write_text(json.dumps(rows) + "\n")

@@ -83,6 +83,8 @@ def test_slots_come_before_the_tokens(tmp_path):
     assert slotted.shape[1] == NUM_SLOTS + states.shape[1] and slotted_mask[:, :NUM_SLOTS].all()
     assert torch.equal(slotted[:, NUM_SLOTS:], states)
     assert torch.equal(slotted_mask[:, NUM_SLOTS:], mask)
+    alone, _ = reading.without_reader().encode(prompts)
+    assert torch.equal(alone, states)
     assert plain.slot_clips == () and len(reading.slot_clips) == NUM_SLOTS
 
 

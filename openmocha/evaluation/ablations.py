@@ -25,7 +25,6 @@ from openmocha.evaluation.summary import interval
 from openmocha.evaluation.toon_scores import CLOSE, cut_right, score_film
 from openmocha.evaluation.toon_sync import ToonSyncScorer, load_toon_sync, score_frames
 from openmocha.models.store import model_folder
-from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Clip, Script
@@ -155,7 +154,8 @@ def pipeline_of(transformer: Path) -> MoChaPipeline:
     """A variant's transformer with the embedded model's encoders and VAE."""
     toon = load_paper(model_folder("toon"), "toon")
     network = MoChaTransformer3DModel.from_pretrained(transformer)
-    backbone = PaperBackbone(network, toon.vae, toon.speech_encoder, TextEncoder.from_pretrained())
+    words = toon.text_encoder.without_reader()
+    backbone = PaperBackbone(network, toon.vae, toon.speech_encoder, words)
     return MoChaPipeline(backbone, SAMPLING)
 
 

@@ -58,6 +58,10 @@ class TextEncoder:
             reader,
         )
 
+    def without_reader(self) -> "TextEncoder":
+        """The same encoder, whose prompts are tokens alone."""
+        return TextEncoder(self.tokenizer, self.model)
+
     @property
     def slot_clips(self) -> tuple[int, ...]:
         """Which clip each slot before the tokens is about, -1: all of them."""

@@ -107,7 +107,9 @@ def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> Non
 def plain_encoders(model: str) -> Encoders:
     """The encoders of a model without its caption reader, which would read tags for a network
     that is to do without them."""
-    return replace(load_encoders(model), text=TextEncoder.from_pretrained())
+    encoders = load_encoders(model)
+    assert isinstance(encoders.text, TextEncoder)
+    return replace(encoders, text=encoders.text.without_reader())
 
 
 def train_variant(folder: Path, name: str, seed: int, budget: AblationBudget) -> Path:

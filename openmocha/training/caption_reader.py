@@ -109,8 +109,7 @@ def train_caption_reader(
 ) -> CaptionReader:
     """Train for a time and save to `folder`/final. Measured on unseen stories meanwhile."""
     torch.manual_seed(seed)
-    encoder = encoder or TextEncoder.from_pretrained()
-    encoder = TextEncoder(encoder.tokenizer, encoder.model)  # a reader reads tokens alone
+    encoder = (encoder or TextEncoder.from_pretrained()).without_reader()
     reader = CaptionReader(CaptionReaderConfig(text_width=encoder.width))
     unseen = [make_story(i, SOURCES[i % len(SOURCES)], "test") for i in range(HELD_OUT)]
     held_out = [
