@@ -107,11 +107,11 @@ class MoChaPipeline:
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
             together: make all clips of a script in one take, as the paper does; else a model that
-                can makes those with recordings of their own one by one (takes.py).
+                can makes them one by one (takes.py).
             progress: called after each step with (steps done, steps in all).
 
         Raises ValueError or OSError for anything wrong with the prompt, the speech, or a setting;
-        warns about a silent speech.
+        warns about a silent speech, and one in which no other voice is found for a second clip.
         """
         script = self._script(prompt)
         sampling = self.sampling.with_given(
@@ -132,8 +132,9 @@ class MoChaPipeline:
         seed = secrets.randbelow(2**31) if seed is None else seed
 
         takes = [Take(words, num_frames)]  # as the paper: all clips at once
-        if script is not None and kind.continues and len(speeches) > 1 and not together:
-            takes = takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
+        if script is not None and len(script.clips) > 1 and speeches:
+            if kind.continues and not together:
+                takes = self._takes(script, speeches, num_frames) or takes
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
         making = Making(sampling, kind.num_latents(self.sampling.num_frames), seed, progress)
         asked = {"prompt": words, "negative_prompt": negative_prompt, "seed": seed}
@@ -147,6 +148,18 @@ class MoChaPipeline:
             kind.fps,
             PROVENANCE | asked | asdict(sampling) | made | self._identity(),
         )
+
+    def _takes(
+        self, script: Script, speeches: Sequence[media.Speech], num_frames: int
+    ) -> list[Take]:
+        """A take per clip; [] and a warning where nothing says when each of them begins."""
+        kind = self.backbone.format
+        try:
+            return takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
+        except ValueError as error:
+            message = f"all clips become one take: {error}"
+            warnings.warn(message, media.SpeechWarning, stacklevel=4)
+            return []
 
     def _identity(self) -> dict[str, Any]:
         """Which model made a film, and on what."""

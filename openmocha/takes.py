@@ -1,12 +1,15 @@
-"""What a film is made of: one take, or a take for each clip of a script that names its recordings.
+"""What a film is made of: one take, or a take for each clip of a script.
 
     clip texts + recordings -> words, length, and which earlier take each goes on from
 
-A take starts from noise, or from the end of an earlier one whose text begins with the same
-sentence: after a shot of somebody else the first one is seen again as they were. The paper makes
-all clips in one take instead, which a model must have learnt.
+Where the clips have recordings of their own, those say when each begins; a single recording of a
+conversation is parted where the voice changes (turns.py). A take starts from noise, or from the end
+of an earlier one whose text begins with the same sentence: after a shot of somebody else the first
+one is seen again as they were. The paper makes all clips in one take instead, which a model must
+have learnt.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +17,10 @@ from dataclasses import dataclass
 from openmocha import media
 from openmocha.prompt import Clip, Script
 from openmocha.rewording import SENTENCE, clip_alone
+from openmocha.turns import starts_of_turns
 
 GAP_S = 0.2  # between the recordings of two clips
+HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, as in toon's films
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,39 @@ class Take:
 def takes_of(
     script: Script, speeches: Sequence[media.Speech], num_frames: int, fps: int, step: int
 ) -> list[Take]:
-    """A take per clip of a film of `num_frames`; they cut amid the pauses between the recordings,
-    at multiples of `step` frames."""
-    cuts, spoken_s = [0], 0.0
+    """A take per clip of a film of `num_frames`, which cuts at multiples of `step` frames.
+
+    Raises ValueError where one recording is given for several clips and no turns are found in it.
+    """
+    if len(speeches) > 1:
+        cuts = cuts_between(speeches, fps, step)
+    else:
+        cuts = cuts_within(speeches[0], len(script.clips), fps, step)
+    ends = [*cuts, num_frames]
+    lengths = [end - start for start, end in zip([0, *cuts], ends, strict=True)]
+    if min(lengths) < step:
+        raise ValueError(f"the recording's turns are too short: they begin at frames {cuts}")
+    views = [view_of(clip) for clip in script.clips]
+    takes = []
+    for number, length in enumerate(lengths):
+        before = [k for k in range(number) if views[k] == views[number]]
+        takes.append(Take(clip_alone(script, number), length, before[-1] if before else None))
+    return takes
+
+
+def cuts_between(speeches: Sequence[media.Speech], fps: int, step: int) -> list[int]:
+    """The frames at which a film of several recordings cuts: amid the pauses between them."""
+    cuts, spoken_s = [], 0.0
     for speech in speeches[:-1]:
         spoken_s += len(speech) / media.SPEECH_RATE_HZ + GAP_S
         cuts.append(step * round((spoken_s - GAP_S / 2) * fps / step))
-    cuts.append(num_frames)
-    views = [view_of(clip) for clip in script.clips]
-    takes = []
-    for number, (start, stop, view) in enumerate(zip(cuts, cuts[1:], views, strict=False)):
-        assert stop - start >= step  # media.MIN_SPEECH_S and the pause are longer than a cut needs
-        before = [k for k in range(number) if views[k] == view]
-        takes.append(Take(clip_alone(script, number), stop - start, before[-1] if before else None))
-    return takes
+    return cuts
+
+
+def cuts_within(speech: media.Speech, num_clips: int, fps: int, step: int) -> list[int]:
+    """The same for one recording of a conversation: just after another voice begins."""
+    starts = starts_of_turns(speech, num_clips)
+    return [step * math.ceil((start * fps + HEARD_FIRST) / step) for start in starts]
 
 
 def view_of(clip: Clip) -> tuple[str | None, str]:

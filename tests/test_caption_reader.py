@@ -106,6 +106,9 @@ def test_a_crop_does_not_know_the_clip_that_it_does_not_show(start, length, cut,
     kept = [i for i in range(len(plain["text_tokens"])) if i != hidden]
     assert np.array_equal(shown_text(record, start, length)[0], plain["text_tokens"][kept])
     assert np.array_equal(shown_text(plain, start, length)[0], plain["text_tokens"])
+    slots = [i for i in range(3) if i != hidden]
+    slots_alone = shown_text(record, start, length, words=False)[0]
+    assert np.array_equal(slots_alone, plain["text_tokens"][slots])
 
 
 def test_a_reader_of_other_questions_is_refused(tmp_path):

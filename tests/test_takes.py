@@ -169,11 +169,26 @@ def test_together_is_one_take_with_the_papers_template(tiny, files, monkeypatch)
     assert told == ["", script.prompt]
     assert apart.frames.shape == together.frames.shape
     assert [take["after"] for take in apart.settings["takes"]] == [None, None, 0]
-    one_recording = tiny(
-        Script(PEOPLE, tuple(Clip(clip.text) for clip in script.clips)),
-        voice(1.0), seed=4, num_inference_steps=1,
-    )  # fmt: skip
-    assert len(one_recording.settings["takes"]) == 1  # nobody knows where it would be cut
+
+
+def test_one_recording_is_parted_where_the_voice_changes(tiny, monkeypatch):
+    monkeypatch.setattr("openmocha.takes.starts_of_turns", lambda speech, number: [0.3, 0.75])
+    script = script_of("A close-up of Person1.", "A close-up of Person2.", "A shot of Person1.")
+    film = tiny(script, voice(1.0), seed=4, num_inference_steps=1)
+    # the voice is heard two frames earlier: 7.2 + 2 and 18 + 2 frames, in whole latent frames
+    assert [take["num_frames"] for take in film.settings["takes"]] == [12, 8, 4]
+    together = tiny(script, voice(1.0), seed=4, num_inference_steps=1, together=True)
+    assert len(together.settings["takes"]) == 1
+
+
+def test_one_recording_without_turns_is_one_take(tiny, monkeypatch):
+    script = script_of("A close-up of Person1.", "A close-up of Person2.", "A shot of Person1.")
+    with pytest.warns(media.SpeechWarning, match="one take: 3 turns were asked for"):
+        film = tiny(script, voice(1.0), seed=4, num_inference_steps=1)
+    assert len(film.settings["takes"]) == 1
+    monkeypatch.setattr("openmocha.takes.starts_of_turns", lambda speech, number: [0.3, 0.35])
+    with pytest.warns(media.SpeechWarning, match="one take: .* too short"):
+        tiny(script, voice(1.0), seed=4, num_inference_steps=1)
 
 
 def test_an_image_begins_the_first_take_only(tiny, files):

@@ -1,22 +1,27 @@
 """Train the caption reader on captions written meanwhile.
 
 story -> caption -> text encoder (frozen) -> slots -> answers; the truth is the story's
+caption in other words -> text encoder -> slots; the truth is what is read of the caption as it was
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from openmocha.models.text_encoder import TextEncoder
+from openmocha.models.text_encoder import MAX_TEXT_TOKENS, TextEncoder
 from openmocha.precision import mixed_precision
 from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig, story_answers
 from openmocha.toon.captions import DROP, caption_of
 from openmocha.toon.labels import NO_ANSWER
+from openmocha.toon.other_words import in_other_words
 from openmocha.toon.stories import SOURCES, Story, make_story
 from openmocha.training.fit import FitConfig, fit
 
@@ -24,6 +29,8 @@ BATCH_SIZE, FRESH = 128, 16  # captions of a step, and how many of them were nev
 POOL_SIZE = 8_192
 DIALOGUES = 0.4  # share of batches
 HELD_OUT = 320  # stories of the test split
+WIDENING = 0.4  # of the time, for other words
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,33 @@ class Lesson:
     answers: dict[str, np.ndarray]
 
 
-def lessons(encoder: TextEncoder, stories: Sequence[Story], drop: float = DROP) -> list[Lesson]:
-    """A lesson of each story, encoded as one batch; `drop` of a caption's clauses are left out."""
+def lessons(
+    encoder: TextEncoder,
+    stories: Sequence[Story],
+    drop: float = DROP,
+    reword: Callable[[str], str] = str,
+) -> list[Lesson]:
+    """A lesson of each story, encoded as one batch; `drop` of a caption's clauses are left out,
+    then it is reworded."""
     with mixed_precision():
-        states, mask = encoder.encode([caption_of(story, drop) for story in stories])
+        states, mask = encoder.encode([reword(caption_of(story, drop)) for story in stories])
     return [
         Lesson(states[i][mask[i]].half(), story_answers(story)) for i, story in enumerate(stories)
     ]
 
 
 def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
-    """Endless batches from a pool in which new captions take the places of old ones.
+    """Endless batches of lessons."""
+    return pooled(np.random.default_rng(seed), lambda stories: lessons(encoder, stories))
+
+
+def pooled(rng: np.random.Generator, told: Callable[[list[Story]], list[T]]) -> Iterator[list[T]]:
+    """Endless batches of what is `told` of stories, from a pool in which new ones take the places
+    of old ones.
 
     Captions of conversations are twice as long as others: they make batches of their own.
     """
-    rng = np.random.default_rng(seed)
-    pools: dict[bool, list[Lesson]] = {True: [], False: []}
+    pools: dict[bool, list[T]] = {True: [], False: []}
     others = [source for source in SOURCES if source != "dialogue"]
     while True:
         long = bool(rng.random() < DIALOGUES)
@@ -58,7 +76,7 @@ def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
             make_story(int(rng.integers(2**31)), sources[int(rng.integers(len(sources)))])
             for _ in range(FRESH)
         ]
-        pool, fresh = pools[long], lessons(encoder, stories)
+        pool, fresh = pools[long], told(stories)
         number = BATCH_SIZE // 2 if long else BATCH_SIZE
         pool.extend(fresh)
         yield fresh + [pool[i] for i in rng.integers(len(pool), size=number - FRESH)]
@@ -66,11 +84,16 @@ def batches(encoder: TextEncoder, seed: int) -> Iterator[list[Lesson]]:
             del pool[:FRESH]
 
 
+def padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States (L, D) of several captions -> (B, L, D) float32 and their mask (B, L)."""
+    lengths = torch.tensor([len(one) for one in states])
+    stacked = nn.utils.rnn.pad_sequence([one.float() for one in states], True)
+    return stacked, torch.arange(stacked.shape[1]) < lengths[:, None]
+
+
 def read(reader: CaptionReader, batch: Sequence[Lesson]) -> tuple[dict[str, Tensor], ...]:
     """Logits (B, slots, answers) and right answers (B, slots) of every question."""
-    states = nn.utils.rnn.pad_sequence([lesson.states.float() for lesson in batch], True)
-    lengths = torch.tensor([len(lesson.states) for lesson in batch])
-    mask = torch.arange(states.shape[1]) < lengths[:, None]
+    states, mask = padded([lesson.states for lesson in batch])
     with mixed_precision():
         logits = reader.answers(reader(states, mask))
     right = {
@@ -107,7 +130,8 @@ def accuracy(reader: nn.Module, held_out: Sequence[Lesson]) -> dict[str, float]:
 def train_caption_reader(
     folder: Path, *, time_budget_s: float, seed: int = 0, encoder: TextEncoder | None = None
 ) -> CaptionReader:
-    """Train for a time and save to `folder`/final. Measured on unseen stories meanwhile."""
+    """Train for a time, first on captions, then on other words, and save to `folder`/final.
+    Measured on unseen stories meanwhile."""
     torch.manual_seed(seed)
     encoder = (encoder or TextEncoder.from_pretrained()).without_reader()
     reader = CaptionReader(CaptionReaderConfig(text_width=encoder.width))
@@ -120,9 +144,84 @@ def train_caption_reader(
         batches(encoder, seed),
         loss_of,
         folder,
-        FitConfig(time_budget_s=time_budget_s, learning_rate=1.5e-3, evaluate_every_s=120.0),
+        FitConfig(
+            time_budget_s=(1 - WIDENING) * time_budget_s,
+            learning_rate=1.5e-3,
+            evaluate_every_s=120.0,
+        ),
         evaluate=lambda network: accuracy(network, held_out),
     )
     assert isinstance(trained, CaptionReader)
-    trained.save_pretrained(folder / "final")
-    return trained
+    return widen_caption_reader(
+        folder, trained, time_budget_s=WIDENING * time_budget_s, seed=seed, encoder=encoder
+    )
+
+
+# --- other words ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rewording:
+    """A caption's token states (L, D) in some words, and the slots (N, D) of its plain ones."""
+
+    states: Tensor
+    slots: Tensor
+
+
+def reworded(
+    encoder: TextEncoder,
+    teacher: CaptionReader,
+    rng: np.random.Generator,
+    stories: Sequence[Story],
+) -> list[Rewording]:
+    """Captions in other words (a quarter stays), where the text encoder can take them."""
+    plain = [caption_of(story) for story in stories]
+    words = [in_other_words(rng, text) if rng.random() < 0.75 else text for text in plain]
+    words = [
+        new if encoder.count_tokens(new) <= MAX_TEXT_TOKENS else old
+        for new, old in zip(words, plain, strict=True)
+    ]
+    with torch.no_grad():
+        slots = teacher(*encoder.encode(plain))
+    with mixed_precision():
+        states, mask = encoder.encode(words)
+    return [Rewording(states[i][mask[i]].half(), slots[i]) for i in range(len(plain))]
+
+
+def slots_loss(reader: nn.Module, batch: Sequence[Rewording]) -> tuple[Tensor, dict[str, float]]:
+    """Mean squared error of the slots, over their variance in the batch."""
+    states, mask = padded([lesson.states for lesson in batch])
+    wanted = torch.stack([lesson.slots for lesson in batch])
+    with mixed_precision():
+        slots = reader(states, mask)
+    error = (slots.float() - wanted).square().mean()
+    return error / wanted.var(dim=0).mean(), {}
+
+
+def widen_caption_reader(
+    folder: Path,
+    teacher: CaptionReader,
+    *,
+    time_budget_s: float,
+    seed: int = 0,
+    encoder: TextEncoder | None = None,
+) -> CaptionReader:
+    """Teach a reader to give the same slots whatever the words, and save it to `folder`/final.
+
+    What was trained on the teacher's slots works with the new reader's.
+    """
+    torch.manual_seed(seed)
+    encoder = (encoder or TextEncoder.from_pretrained()).without_reader()
+    rng = np.random.default_rng(seed)
+    reader = copy.deepcopy(teacher).requires_grad_(True)
+    reader.heads.requires_grad_(False)
+    widened = fit(
+        reader,
+        pooled(rng, partial(reworded, encoder, teacher, rng)),
+        slots_loss,
+        folder / "other_words",
+        FitConfig(time_budget_s=time_budget_s, learning_rate=1e-3, evaluate_every_s=120.0),
+    )
+    assert isinstance(widened, CaptionReader)
+    widened.save_pretrained(folder / "final")
+    return widened

@@ -47,11 +47,15 @@ class CausalLayout:
 
 @dataclass(frozen=True)
 class Dropout:
-    """How often a sample loses a condition, so that guidance has something to steer away from."""
+    """How often a sample loses a condition, so that guidance has something to steer away from.
+
+    `words`: how often only what a reader sums up of a prompt is left of it (caption_reader.py).
+    """
 
     text: float = 0.1
     speech: float = 0.1
     both: float = 0.05
+    words: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ class Batches:
         record_index, k, first = (int(i) for i in self.mixes[crop_index][number])
         seed = derived_seed(self.seed, self.stage_index, crop_index, number)
         record = self.records.read(record_index)
-        drop_text, drop_speech = drop_conditions(np.random.default_rng(seed), self.dropout)
+        rng = np.random.default_rng(seed)
+        drop_text, drop_speech = drop_conditions(rng, self.dropout)
         return cut(
             record,
             k,
@@ -193,6 +198,7 @@ class Batches:
             self.stage.crops[crop_index].latent_frames,
             text=self.records.empty_prompt if drop_text else None,
             with_speech=not drop_speech,
+            with_words=bool(rng.random() >= self.dropout.words),
             num_frames=int(self.records.rows["num_frames"][record_index]),
             seed=seed,
             model=self.model,
@@ -207,13 +213,14 @@ def cut(
     *,
     text: tuple[Array, ...] | None,
     with_speech: bool,
+    with_words: bool = True,
     num_frames: int,
     seed: int,
     model: MoChaConfig | CausalLayout,
 ) -> Sample:
     """Some latent frames, from `first` on, of the k-th crop of a record, with their speech.
 
-    `text` stands in for the record's own.
+    `text` stands in for the record's own, of which without `with_words` only slots are left.
     """
     part = slice(first, first + latent_frames)
     start = int(record["start"][k]) + first
@@ -222,7 +229,7 @@ def cut(
     return Sample(
         latents=record["latents"][k][:, part],
         mouth_cells=record["mouth_cells"][k][part],
-        text=shown_text(record, start, latent_frames) if text is None else text,
+        text=shown_text(record, start, latent_frames, with_words) if text is None else text,
         speech=None if speech is None else speech[speech_start : speech_start + num_tokens],
         windows=windows,
         seed=seed,

@@ -95,7 +95,7 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
             tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
         if clip.cut_frame is not None:
             tensors["cut_frame"] = np.asarray([clip.cut_frame], np.int32)
-            tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
+        tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
     return records
@@ -124,17 +124,22 @@ def stored_text(record: dict[str, np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any
 
 
 def shown_text(
-    record: dict[str, np.ndarray[Any, Any]], start: int, latent_frames: int
+    record: dict[str, np.ndarray[Any, Any]], start: int, latent_frames: int, words: bool = True
 ) -> tuple[np.ndarray[Any, Any], ...]:
     """The streams of a record's prompt without the slots about a clip that `latent_frames` frames
-    from `start` on do not show: in a part of a conversation nothing else says whose turn it is."""
+    from `start` on do not show: in a part of a conversation nothing else says whose turn it is.
+    Without `words` only slots are left, where there are any."""
     first, *others = stored_text(record)
+    about = record.get("slot_clips", np.zeros(0, np.int8))
+    kept = np.ones(len(first), bool)
     if "cut_frame" in record:
-        about, cut = record["slot_clips"], record["cut_frame"].item()
+        cut = record["cut_frame"].item()
         shown = range(FRAMES_PER_LATENT * start, FRAMES_PER_LATENT * (start + latent_frames))
         hidden = ((about == 0) & (shown.start >= cut)) | ((about == 1) & (shown.stop <= cut))
-        first = np.delete(first, np.flatnonzero(hidden), axis=0)
-    return (first, *others)
+        kept[: len(about)] = ~hidden
+    if not words and len(about):
+        kept[len(about) :] = False
+    return (first[kept], *others)
 
 
 def encode_crops(crops: np.ndarray[Any, Any], vae: VideoEncoder) -> np.ndarray[Any, Any]:
