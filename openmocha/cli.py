@@ -109,6 +109,9 @@ def generate(
     together: Annotated[
         bool, typer.Option("--together", help="All clips of a script in one take, as the paper.")
     ] = False,
+    verbatim: Annotated[
+        bool, typer.Option("--verbatim", help="The prompt as it is, what it leaves open left open.")
+    ] = False,
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
     ] = False,
@@ -156,6 +159,7 @@ def generate(
                 seed=seed,
                 allow_cut=allow_cut,
                 together=together,
+                verbatim=verbatim,
                 progress=progress,
             )
             shown = None if sheet_file is None else contact_sheet.SheetFrames(film.fps)
@@ -168,7 +172,9 @@ def generate(
             "warnings": notes,
             **film.settings,
         }
-        report(result, f"{output}: {film.num_frames} frames, seed {result['seed']}", as_json)
+        told = [take["words"] for take in result["takes"] if take["words"] != result["prompt"]]
+        made = f"{output}: {film.num_frames} frames, seed {result['seed']}"
+        report(result, "\n".join([made, *(f"told: {words}" for words in told)]), as_json)
 
 
 @app.command()

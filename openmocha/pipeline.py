@@ -17,6 +17,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
@@ -48,6 +49,7 @@ class FilmSettings(TypedDict, total=False):
     seed: int | None
     allow_cut: bool
     together: bool
+    verbatim: bool
     progress: Callable[[int, int], None] | None
 
 
@@ -90,6 +92,7 @@ class MoChaPipeline:
         seed: int | None = None,
         allow_cut: bool = False,
         together: bool = False,
+        verbatim: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> MoChaStream:
         """Check a request and encode it; the film is made while its pieces are taken.
@@ -108,6 +111,8 @@ class MoChaPipeline:
                 in one pass.
             together: make all clips of a script in one take, as the paper does; else a model that
                 can makes them one by one (takes.py).
+            verbatim: tell the model the prompt as it is; else one that can is told it in words of
+                its own, and what it leaves open is settled by the seed (toon/retelling.py).
             progress: called after each step with (steps done, steps in all).
 
         Raises ValueError or OSError for anything wrong with the prompt, the speech, or a setting;
@@ -135,6 +140,9 @@ class MoChaPipeline:
         if script is not None and len(script.clips) > 1 and speeches:
             if kind.continues and not together:
                 takes = self._takes(script, speeches, num_frames) or takes
+        if sampling.retell and words and not verbatim:
+            understood = partial(self.backbone.understood, seed=seed, speaking=bool(speeches))
+            takes = [replace(take, words=understood(take.words)) for take in takes]
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
         making = Making(sampling, kind.num_latents(self.sampling.num_frames), seed, progress)
         asked = {"prompt": words, "negative_prompt": negative_prompt, "seed": seed}

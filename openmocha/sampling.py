@@ -27,6 +27,7 @@ class Sampling:
     shift: float = 1.0  # see flow.shift_sigma
     default_shot: str = ""  # for prompts that name none; "" leaves prompts as they are
     guided_to: float = 0.0  # noise level at which guidance ends; what is left are details
+    retell: bool = False  # prompts in the model's own words, if it has any (toon/retelling.py)
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -54,7 +55,7 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-2])  # the last two: newer than some folders
+        values = store.read_json(Path(file), names[:-3])  # the last three: newer than some folders
         return cls(**{name: values[name] for name in names if name in values})
 
 

@@ -80,4 +80,6 @@ def test_a_widened_reader_gives_its_teachers_slots(tmp_path):
     assert training.slots_loss(teacher, lessons)[0] > 1e-2  # its words are others
     widened = training.widen_caption_reader(tmp_path, teacher, time_budget_s=0.01, encoder=encoder)
     again = CaptionReader.from_pretrained(tmp_path / "final")
-    assert all(torch.equal(a, b) for a, b in zip(widened.parameters(), again.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(widened.parameters(), again.parameters(), strict=True)
+    )

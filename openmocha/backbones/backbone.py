@@ -145,6 +145,11 @@ class Backbone(ABC):
     def encode_text(self, prompt: str) -> Any:
         """A prompt in the transformer's own form. Raises ValueError where it is too long."""
 
+    def understood(self, prompt: str, seed: int, speaking: bool) -> str:
+        """The prompt in words that the model was trained with, what it leaves open settled by lots
+        of `seed`; as it is, where a model cannot tell. `speaking`: whether a voice is heard."""
+        return prompt
+
     @abstractmethod
     def velocity(
         self, latents: Tensor, sigma: float, conditions: Conditions, sampling: Sampling

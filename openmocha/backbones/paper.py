@@ -16,7 +16,10 @@ from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.precision import matrix_dtype, mixed_precision
+from openmocha.prompt import parse_prompt
 from openmocha.sampling import Sampling
+from openmocha.toon.caption_reader import CLIPS
+from openmocha.toon.retelling import retold
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
 
@@ -58,6 +61,14 @@ class PaperBackbone(Backbone):
         """Token states (1, L, D) and mask (1, L); ValueError beyond 256 tokens."""
         states, mask = self.text_encoder.encode([prompt])
         return states.to(self.device), mask.to(self.device)
+
+    def understood(self, prompt: str, seed: int, speaking: bool) -> str:
+        """See the base class: the caption reader's answers, as a caption of the film set. It knows
+        no scripts of more than two clips."""
+        if len(parse_prompt(prompt).clips) > CLIPS:
+            return prompt
+        answers = self.text_encoder.answers(prompt)
+        return retold(answers, seed, speaking) if answers else prompt
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, h, w)."""

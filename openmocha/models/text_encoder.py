@@ -62,6 +62,14 @@ class TextEncoder:
         """The same encoder, whose prompts are tokens alone."""
         return TextEncoder(self.tokenizer, self.model)
 
+    @torch.no_grad()
+    def answers(self, prompt: str) -> dict[str, Tensor]:
+        """What the reader says of a prompt, logits by question; {} without a reader."""
+        if self.reader is None:
+            return {}
+        states, mask = self.without_reader().encode([prompt])
+        return self.reader.answers(self.reader(states.float(), mask))
+
     @property
     def slot_clips(self) -> tuple[int, ...]:
         """Which clip each slot before the tokens is about, -1: all of them."""

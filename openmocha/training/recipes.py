@@ -266,6 +266,7 @@ TOON_SAMPLING = Sampling(
     speech_guidance_scale=6.0,
     default_shot="medium close-up",
     guided_to=0.3,
+    retell=True,
 )
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
