@@ -37,7 +37,8 @@ JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
 # Of every 20 stories: 6 close-ups, 5 medium close-ups, 4 medium or wide, 5 dialogues.
 SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
 REQUIRED = ("hair_colour", "skin", "clothes_colour", "background_colour", "shot", "species")
-FILMS_OF = ("model", "steps", "from_image", "split", "drop")  # what films of one folder share
+# what films of one folder share
+FILMS_OF = ("model", "steps", "from_image", "split", "drop", "verbatim", "together")
 ENVELOPE_FILMS = 60  # training films that the loudness predictor is fitted on
 
 
@@ -120,6 +121,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--drop", type=float, default=0.0, help="of the captions' clauses")
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
     parser.add_argument("--from-image", action="store_true", help="give the true first frame")
+    parser.add_argument("--verbatim", action="store_true", help="captions are not retold")
+    parser.add_argument("--together", action="store_true", help="two clips in one take")
     parser.add_argument("--out", type=Path, default=Path("runs/toon_stories"))
     parser.add_argument("--judge", type=Path, default=JUDGE)
     parser.add_argument("--part", help="K/N: only make part K of N of the films, judge nothing")
@@ -132,7 +135,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def load_pipeline(model: str) -> Any:
-    """The model, on a GPU where there is one; it is told the captions as they stand."""
+    """The model, on a GPU where there is one; no shot is added to captions that name none."""
     import torch
 
     from openmocha.pipeline import MoChaPipeline
@@ -151,6 +154,8 @@ def generate(pipeline: Any, film: Film, seed: int, options: argparse.Namespace, 
         speech=film.speech,
         image=film.frames[0] if options.from_image else None,
         num_inference_steps=options.steps,
+        verbatim=options.verbatim,
+        together=options.together,
         seed=seed,
     )
     temporary = path.with_suffix(".tmp")

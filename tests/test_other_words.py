@@ -1,5 +1,7 @@
 """Captions in other words, and the reader that learns to see through them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -75,9 +77,14 @@ def test_a_widened_reader_gives_its_teachers_slots(tmp_path):
         slots = teacher(plain, mask)
     for lesson, wanted in zip(lessons, slots, strict=True):
         assert torch.equal(lesson.slots, wanted) and lesson.slots.shape == (NUM_SLOTS, 384)
-    unchanged = [training.Rewording(plain[i][mask[i]], slots[i]) for i in range(4)]
-    assert training.slots_loss(teacher, unchanged)[0] < 1e-3
-    assert training.slots_loss(teacher, lessons)[0] > 1e-2  # its words are others
+    unchanged = [training.Rewording(plain[i][mask[i]], {}, slots[i]) for i in range(4)]
+    unchanged = [
+        replace(new, answers=old.answers) for new, old in zip(unchanged, lessons, strict=True)
+    ]
+    loss, errors = training.widening_loss(teacher, unchanged)
+    assert errors["slots"] < 1e-3
+    assert loss.item() == pytest.approx(training.loss_of(teacher, unchanged)[0].item(), abs=1e-2)
+    assert training.widening_loss(teacher, lessons)[1]["slots"] > 1e-2  # its words are others
     widened = training.widen_caption_reader(tmp_path, teacher, time_budget_s=0.01, encoder=encoder)
     again = CaptionReader.from_pretrained(tmp_path / "final")
     assert all(

@@ -282,3 +282,36 @@ def test_a_model_may_ask_for_a_shot(tiny, monkeypatch):
     assert film.settings["prompt"] == "A medium close-up shot of a cat."
     again = tiny(film.settings["prompt"], voice(0.5), seed=0)
     assert (again.frames == film.frames).all()
+
+
+def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
+    told = []
+    encode = tiny.backbone.encode_text
+    monkeypatch.setattr(
+        tiny.backbone, "encode_text", lambda words: (told.append(words), encode(words))[1]
+    )
+    monkeypatch.setattr(
+        tiny.backbone, "understood",
+        lambda words, seed, speaking: f"A close-up. {words} {seed} {speaking}",
+    )  # fmt: skip
+    monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
+    settings = {"num_frames": 8, "num_inference_steps": 1, "seed": 5}
+    film = tiny("A close-up of a cat.", **settings)
+    assert told == ["", "A close-up. A close-up of a cat. 5 False"]
+    assert film.settings["takes"][0]["words"] == told[1]
+    assert film.settings["prompt"] == "A close-up of a cat."
+    told.clear()
+    tiny("A close-up of a cat.", verbatim=True, **settings)
+    assert told == ["", "A close-up of a cat."]
+
+
+def test_the_embedded_model_understands_other_words():
+    backbone = MoChaPipeline.from_pretrained("toon").backbone
+    words = "A close-up shot of a little girl in a blue coat, speaking. She looks happy."
+    told = backbone.understood(words, 0, True)
+    assert told == backbone.understood(words, 0, True) != words
+    assert "girl" in told and "blue" in told and "background" in told.lower()
+    three = "Three video clips.\n\nCharacters: A cat(Person1).\n\n" + "\n\n".join(
+        f"{ordinal} clip: Person1 talks." for ordinal in ("First", "Second", "Third")
+    )
+    assert backbone.understood(three, 0, True) == three

@@ -143,7 +143,7 @@ def load(making: Making, say: Say) -> "MoChaPipeline":
     logging.disable_progress_bar()  # of transformers, one for each network it loads
     memory = checked_memory(making.memory)
     pipeline = MoChaPipeline.from_pretrained(making.model, making.device, memory=memory, say=say)
-    pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # prompts as they stand
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # nothing is added
     return pipeline
 
 

@@ -5,7 +5,7 @@ caption in other words -> text encoder -> slots; the truth is what is read of th
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,28 +91,40 @@ def padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return stacked, torch.arange(stacked.shape[1]) < lengths[:, None]
 
 
-def read(reader: CaptionReader, batch: Sequence[Lesson]) -> tuple[dict[str, Tensor], ...]:
-    """Logits (B, slots, answers) and right answers (B, slots) of every question."""
+def slots_of(reader: CaptionReader, batch: Sequence[Lesson]) -> Tensor:
+    """Slots (B, N, D) of the captions."""
     states, mask = padded([lesson.states for lesson in batch])
     with mixed_precision():
-        logits = reader.answers(reader(states, mask))
+        slots: Tensor = reader(states, mask)
+    return slots.float()
+
+
+def read(
+    reader: CaptionReader, batch: Sequence[Lesson], slots: Tensor | None = None
+) -> tuple[dict[str, Tensor], ...]:
+    """Logits (B, slots, answers) and right answers (B, slots) of every question."""
+    logits = reader.answers(slots_of(reader, batch) if slots is None else slots)
     right = {
         name: torch.from_numpy(np.stack([lesson.answers[name] for lesson in batch]))
         for name in logits
     }
-    return {name: value.float() for name, value in logits.items()}, right
+    return logits, right
 
 
 def loss_of(reader: nn.Module, batch: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of every answer, all answers alike."""
     assert isinstance(reader, CaptionReader)
-    logits, right = read(reader, batch)
+    return cross_entropy(*read(reader, batch)), {}
+
+
+def cross_entropy(logits: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> Tensor:
+    """Mean over all questions that have an answer."""
     total = torch.zeros(())
     for name, value in logits.items():
         total = total + nnf.cross_entropy(
             value.flatten(0, 1), right[name].flatten(), ignore_index=NO_ANSWER, reduction="sum"
         )
-    return total / sum(int((answer != NO_ANSWER).sum()) for answer in right.values()), {}
+    return total / sum(int((answer != NO_ANSWER).sum()) for answer in right.values())
 
 
 @torch.no_grad()
@@ -161,10 +173,9 @@ def train_caption_reader(
 
 
 @dataclass(frozen=True)
-class Rewording:
-    """A caption's token states (L, D) in some words, and the slots (N, D) of its plain ones."""
+class Rewording(Lesson):
+    """A lesson in some words, with the slots (N, D) that the teacher gives its plain ones."""
 
-    states: Tensor
     slots: Tensor
 
 
@@ -185,17 +196,20 @@ def reworded(
         slots = teacher(*encoder.encode(plain))
     with mixed_precision():
         states, mask = encoder.encode(words)
-    return [Rewording(states[i][mask[i]].half(), slots[i]) for i in range(len(plain))]
+    return [
+        Rewording(states[i][mask[i]].half(), story_answers(story), slots[i])
+        for i, story in enumerate(stories)
+    ]
 
 
-def slots_loss(reader: nn.Module, batch: Sequence[Rewording]) -> tuple[Tensor, dict[str, float]]:
-    """Mean squared error of the slots, over their variance in the batch."""
-    states, mask = padded([lesson.states for lesson in batch])
+def widening_loss(reader: nn.Module, batch: Sequence[Rewording]) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of the answers, and the squared error of the slots over their variance in the
+    batch."""
+    assert isinstance(reader, CaptionReader)
+    slots = slots_of(reader, batch)
     wanted = torch.stack([lesson.slots for lesson in batch])
-    with mixed_precision():
-        slots = reader(states, mask)
-    error = (slots.float() - wanted).square().mean()
-    return error / wanted.var(dim=0).mean(), {}
+    error = (slots - wanted).square().mean() / wanted.var(dim=0).mean()
+    return cross_entropy(*read(reader, batch, slots)) + error, {"slots": error.item()}
 
 
 def widen_caption_reader(
@@ -206,19 +220,18 @@ def widen_caption_reader(
     seed: int = 0,
     encoder: TextEncoder | None = None,
 ) -> CaptionReader:
-    """Teach a reader to give the same slots whatever the words, and save it to `folder`/final.
+    """Teach a reader other words, and save it to `folder`/final.
 
-    What was trained on the teacher's slots works with the new reader's.
+    Its slots stay the teacher's: what was trained on those works with the new reader's.
     """
     torch.manual_seed(seed)
     encoder = (encoder or TextEncoder.from_pretrained()).without_reader()
     rng = np.random.default_rng(seed)
     reader = copy.deepcopy(teacher).requires_grad_(True)
-    reader.heads.requires_grad_(False)
     widened = fit(
         reader,
         pooled(rng, partial(reworded, encoder, teacher, rng)),
-        slots_loss,
+        widening_loss,
         folder / "other_words",
         FitConfig(time_budget_s=time_budget_s, learning_rate=1e-3, evaluate_every_s=120.0),
     )
