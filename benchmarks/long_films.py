@@ -36,14 +36,14 @@ LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "cloth
 ENDS = 2 * FPS  # frames that the character is read from
 
 
-def long_story(seed: int, seconds: float) -> Film:
-    """A character of the test split who speaks sentence after sentence; one frame is drawn."""
+def long_story(seed: int, seconds: float, frames: range = range(1)) -> Film:
+    """A character of the test split who speaks sentence after sentence; `frames` are drawn."""
     story = make_story(seed, SOURCES[seed % 2], split="test")
     (clip,) = story.clips
     rng = np.random.default_rng(seed)
     words = " ".join(sentence(rng, "test") for _ in range(round(seconds)))
     story = dataclasses.replace(story, clips=(dataclasses.replace(clip, words=words),))
-    return film_from_story(story, num_frames=round(seconds * FPS), frames=range(1))
+    return film_from_story(story, num_frames=round(seconds * FPS), frames=frames)
 
 
 def seams_of(num_frames: int, pipeline: MoChaPipeline) -> list[int]:
@@ -88,6 +88,17 @@ def colour_drift(first: np.ndarray, last: np.ndarray) -> float:
     return float(np.linalg.norm(means[0] - means[1], axis=-1).mean())
 
 
+def true_drift(seed: int, seconds: float) -> dict[str, float]:
+    """The same drifts of the true film, whose colours stay: people move, and so does the camera."""
+    num_frames = round(seconds * FPS)
+    first = long_story(seed, seconds, range(2 * ENDS)).frames
+    last = long_story(seed, seconds, range(num_frames - ENDS, num_frames)).frames
+    return {
+        "true_dE": colour_drift(first[:ENDS], last),
+        "true_dE_at_once": colour_drift(first[:ENDS], first[ENDS:]),
+    }
+
+
 def film_path(options: argparse.Namespace, seed: int) -> Path:
     """Where a film is kept."""
     return Path(options.out) / f"{seed}-{options.seconds:.0f}.mp4"
@@ -115,12 +126,15 @@ def main() -> None:
     for seed in range(options.films):
         frames = read_film(film_path(options, seed)).frames
         film = long_story(seed, options.seconds)
-        rows.append(row_of(film, frames, seams_of(len(frames), pipeline), judge))
+        row = row_of(film, frames, seams_of(len(frames), pipeline), judge)
+        rows.append(row | true_drift(seed, options.seconds))
         print(json.dumps(rows[-1]), flush=True)
     figures = {
         "character the same": share([same for row in rows for same in row["same"]]),
         "dE of the last two seconds to the first": mean([row["dE"] for row in rows]),
         "dE of the third and fourth second to the first": mean([row["dE_at_once"] for row in rows]),
+        "dE of true films, last two seconds to the first": mean([row["true_dE"] for row in rows]),
+        "dE of true films, third and fourth second": mean([row["true_dE_at_once"] for row in rows]),
         "seams above the 95th percentile of all changes": share(
             [rank > 0.95 for row in rows for rank in row["seam_ranks"]]
         ),

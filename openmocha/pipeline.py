@@ -17,7 +17,6 @@ import secrets
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
@@ -34,6 +33,7 @@ from openmocha.prompt import Script, parse_prompt
 from openmocha.rewording import with_shot
 from openmocha.sampling import Sampling
 from openmocha.takes import GAP_S, Take, takes_of
+from openmocha.turns import NoTurnsError
 
 
 class FilmSettings(TypedDict, total=False):
@@ -140,9 +140,8 @@ class MoChaPipeline:
         if script is not None and len(script.clips) > 1 and speeches:
             if kind.continues and not together:
                 takes = self._takes(script, speeches, num_frames) or takes
-        if sampling.retell and words and not verbatim:
-            understood = partial(self.backbone.understood, seed=seed, speaking=bool(speeches))
-            takes = [replace(take, words=understood(take.words)) for take in takes]
+        if sampling.retell and words and picture is None and not verbatim:
+            takes = self._retold(takes, seed, recording)
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
         making = Making(sampling, kind.num_latents(self.sampling.num_frames), seed, progress)
         asked = {"prompt": words, "negative_prompt": negative_prompt, "seed": seed}
@@ -160,14 +159,23 @@ class MoChaPipeline:
     def _takes(
         self, script: Script, speeches: Sequence[media.Speech], num_frames: int
     ) -> list[Take]:
-        """A take per clip; [] and a warning where nothing says when each of them begins."""
+        """A take per clip; [] and a warning where one recording does not tell when each begins."""
         kind = self.backbone.format
         try:
             return takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
-        except ValueError as error:
+        except NoTurnsError as error:
             message = f"all clips become one take: {error}"
-            warnings.warn(message, media.SpeechWarning, stacklevel=4)
+            warnings.warn(message, media.SpeechWarning, stacklevel=3)
             return []
+
+    def _retold(
+        self, takes: Sequence[Take], seed: int, recording: media.Speech | None
+    ) -> list[Take]:
+        """The takes in the model's own words."""
+        speaking = recording is not None and not media.is_silent(recording)
+        words = [take.words for take in takes]
+        told = self.backbone.understood(words, [take.who for take in takes], seed, speaking)
+        return [replace(take, words=words) for take, words in zip(takes, told, strict=True)]
 
     def _identity(self) -> dict[str, Any]:
         """Which model made a film, and on what."""

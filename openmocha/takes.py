@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openmocha import media
-from openmocha.prompt import Clip, Script
+from openmocha.prompt import TAG, Clip, Script
 from openmocha.rewording import SENTENCE, clip_alone
-from openmocha.turns import starts_of_turns
+from openmocha.turns import NoTurnsError, starts_of_turns
 
 GAP_S = 0.2  # between the recordings of two clips
 HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, as in toon's films
@@ -26,11 +26,12 @@ HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, a
 @dataclass(frozen=True)
 class Take:
     """`words` tell the model what is seen in `num_frames` frames (whole latent frames); `after` is
-    the number of the take that it goes on from, if any."""
+    the number of the take that it goes on from, if any; `who` the tag of the one person shown."""
 
     words: str
     num_frames: int
     after: int | None = None
+    who: str | None = None
 
 
 def takes_of(
@@ -38,7 +39,7 @@ def takes_of(
 ) -> list[Take]:
     """A take per clip of a film of `num_frames`, which cuts at multiples of `step` frames.
 
-    Raises ValueError where one recording is given for several clips and no turns are found in it.
+    Raises NoTurnsError where one recording is given for several clips and no turns are found in it.
     """
     if len(speeches) > 1:
         cuts = cuts_between(speeches, fps, step)
@@ -46,13 +47,16 @@ def takes_of(
         cuts = cuts_within(speeches[0], len(script.clips), fps, step)
     ends = [*cuts, num_frames]
     lengths = [end - start for start, end in zip([0, *cuts], ends, strict=True)]
-    if min(lengths) < step:
-        raise ValueError(f"the recording's turns are too short: they begin at frames {cuts}")
+    if min(lengths) < step:  # not of several recordings, which media.MIN_SPEECH_S keeps longer
+        raise NoTurnsError(f"turns of the recording are too short: cuts at frames {cuts}")
     views = [view_of(clip) for clip in script.clips]
     takes = []
     for number, length in enumerate(lengths):
         before = [k for k in range(number) if views[k] == views[number]]
-        takes.append(Take(clip_alone(script, number), length, before[-1] if before else None))
+        after = before[-1] if before else None
+        tags = set(TAG.findall(script.clips[number].text))
+        who = tags.pop() if len(tags) == 1 else None
+        takes.append(Take(clip_alone(script, number), length, after, who))
     return takes
 
 

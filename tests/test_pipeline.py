@@ -292,26 +292,35 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
     )
     monkeypatch.setattr(
         tiny.backbone, "understood",
-        lambda words, seed, speaking: f"A close-up. {words} {seed} {speaking}",
+        lambda words, people, *known: [f"A close-up. {one} {known}" for one in words],
     )  # fmt: skip
     monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
     settings = {"num_frames": 8, "num_inference_steps": 1, "seed": 5}
     film = tiny("A close-up of a cat.", **settings)
-    assert told == ["", "A close-up. A close-up of a cat. 5 False"]
+    assert told == ["", "A close-up. A close-up of a cat. (5, False)"]
     assert film.settings["takes"][0]["words"] == told[1]
     assert film.settings["prompt"] == "A close-up of a cat."
-    told.clear()
-    tiny("A close-up of a cat.", verbatim=True, **settings)
-    assert told == ["", "A close-up of a cat."]
+    image = np.zeros((64, 64, 3), np.uint8)  # shows what a prompt leaves open
+    for given in ({"verbatim": True}, {"image": image}):
+        told.clear()
+        tiny("A close-up of a cat.", **given, **settings)
+        assert told == ["", "A close-up of a cat."]
 
 
 def test_the_embedded_model_understands_other_words():
     backbone = MoChaPipeline.from_pretrained("toon").backbone
     words = "A close-up shot of a little girl in a blue coat, speaking. She looks happy."
-    told = backbone.understood(words, 0, True)
-    assert told == backbone.understood(words, 0, True) != words
+    (told,) = backbone.understood([words], [None], 0, True)
+    assert [told] == backbone.understood([words], [None], 0, True) != [words]
     assert "girl" in told and "blue" in told and "background" in told.lower()
-    three = "Three video clips.\n\nCharacters: A cat(Person1).\n\n" + "\n\n".join(
-        f"{ordinal} clip: Person1 talks." for ordinal in ("First", "Second", "Third")
-    )
-    assert backbone.understood(three, 0, True) == three
+    characters = "Characters: A cat(Person1). A man(Person2)."
+    for clips in (
+        ("Person1 talks.", "Person1 waves."),
+        ("Person1 nods to Person2.", "Person2 talks."),
+    ):
+        told = (
+            f"Two video clips.\n\n{characters}\n\nFirst clip: {clips[0]}\n\nSecond clip: {clips[1]}"
+        )
+        assert backbone.understood([told], [None], 0, True) == [
+            told
+        ]  # one in each is what it knows

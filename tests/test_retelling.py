@@ -8,7 +8,7 @@ import torch.nn.functional as nnf
 from openmocha.toon import retelling, stories
 from openmocha.toon.caption_reader import KINDS, story_answers
 from openmocha.toon.labels import NO_ANSWER
-from openmocha.toon.retelling import QUESTIONS, retold
+from openmocha.toon.retelling import QUESTIONS, Lots, Retelling
 from openmocha.toon.stories import SOURCES, make_story
 
 
@@ -46,7 +46,8 @@ def shown(character):
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_known_is_told(told, seed):
     story = make_story(seed, SOURCES[seed % len(SOURCES)])
-    caption = retold(logits_of(story_answers(story)), 7, speaking=False)
+    film = Retelling(7, speaking=False)
+    caption = film.caption(logits_of(story_answers(story)), len(story.clips))
     again = told[-1]
     assert (again.place, again.background_colour, again.light) == (
         story.place, story.background_colour, story.light,
@@ -68,35 +69,75 @@ def test_what_is_open_is_settled_by_the_seed_and_fits_together(told):
     answers = {name: np.full_like(value, NO_ANSWER) for name, value in story_answers(story).items()}
     for name in ("person present", "clip shown"):
         answers[name] = story_answers(story)[name]
-    captions = [retold(logits_of(answers), seed, speaking=True) for seed in range(60)]
-    assert captions == [retold(logits_of(answers), seed, speaking=True) for seed in range(60)]
+    logits = logits_of(answers)
+    captions = [Retelling(seed, speaking=True).caption(logits, 1) for seed in range(60)]
+    assert captions == [Retelling(seed, speaking=True).caption(logits, 1) for seed in range(60)]
     assert len(set(captions)) == 60
     for one in told:
         person, clip = one.characters[0], one.clips[0]
         kinds = {"person": stories.SKIN, "robot": stories.METAL}
+        assert person.accessory != "beard" or (person.gender, person.species) == ("male", "person")
         assert person.skin in kinds.get(person.species, stories.FUR)
         assert clip.cast[0].action in stories.SHOT_ACTIONS[clip.shot] and clip.speaker == 0
     assert len({one.characters[0].species for one in told}) == len(stories.SPECIES)
 
 
 def test_lots_fall_as_often_as_they_are_likely():
+    words = QUESTIONS["clip"]["shot"]
     chances = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
-    name = "shot"
-    assert len(QUESTIONS["clip"][name]) == 4
-    lots = [
-        retelling.Lots({"clip shot": chances}, seed).choose("clip", name, 0) for seed in range(2000)
-    ]
-    shares = [lots.count(word) / 2000 for word in QUESTIONS["clip"][name]]
-    assert shares == pytest.approx(chances[0].tolist(), abs=0.04)
-    sure = retelling.Lots({"clip shot": torch.tensor([[0.1, 0.2, 0.1, 0.6]])}, 0)
-    assert all(sure.choose("clip", name, 0) == "wide" for _ in range(3))
+
+    def chosen(seed, likely=chances, **settings):
+        lots = Lots({"clip shot": likely}, Retelling(seed, speaking=True))
+        return lots.choose("clip", "shot", 0, **settings)
+
+    lots = [chosen(seed) for seed in range(2000)]
+    assert [lots.count(word) / 2000 for word in words] == pytest.approx(
+        [0.1, 0.2, 0.3, 0.4], abs=0.04
+    )
+    sure = torch.tensor([[0.1, 0.2, 0.1, 0.6]])
+    assert all(chosen(seed, sure) == words[3] for seed in range(9))
+    assert all(chosen(seed, sure, allowed=words[:3]) in words[:3] for seed in range(9))
+    none_likely = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    assert {chosen(seed, none_likely, allowed=words[:3]) for seed in range(99)} == set(words[:3])
+    assert chosen(0, settled=words[0]) == words[0] and chosen(0, sure, settled=words[0]) == words[3]
 
 
 def test_who_is_heard_is_seen_speaking(told):
     story = next(
         s for s in (make_story(i, "text") for i in range(99)) if s.clips[0].speaker is None
     )
-    answers = logits_of(story_answers(story))
-    retold(answers, 0, speaking=False)
-    retold(answers, 0, speaking=True)
+    for speaking in (False, True):
+        Retelling(0, speaking).caption(logits_of(story_answers(story)), 1)
     assert [one.clips[0].speaker is None for one in told] == [True, False]
+
+
+def test_people_and_places_stay_who_and_what_they_are(told):
+    open_answers = {
+        name: np.full_like(value, NO_ANSWER)
+        for name, value in story_answers(make_story(0, "close-up")).items()
+    }
+    film = Retelling(3, speaking=True)
+    for seed, who in ((1, "Person1"), (2, "Person2"), (3, "Person1")):
+        answers = story_answers(make_story(seed, "close-up"))
+        answers |= {name: open_answers[name] for name in ("story place", "story light")}
+        film.caption(logits_of(answers), 1, who)
+    first, second, third = (one.characters[0] for one in told)
+    assert first == third != second
+    assert len({(one.place, one.light) for one in told}) == 1
+    assert told[2].background_colour == make_story(3, "close-up").background_colour
+
+
+def test_hair_that_has_a_colour_is_there(told):
+    story = next(
+        s for s in (make_story(i, "close-up") for i in range(99))
+        if s.characters[0].species == "person" and s.characters[0].hair_style != "bald"
+    )  # fmt: skip
+    answers = logits_of(story_answers(story))
+    styles = QUESTIONS["person"]["hair_style"]
+    answers["person hair_style"][0, 0] = torch.tensor([2.0 * (s == "bald") for s in styles])
+    for seed in range(20):
+        Retelling(seed, speaking=True).caption(answers, 1)
+    assert "bald" not in {one.characters[0].hair_style for one in told}
+    answers["person hair_style"][0, 0] *= 10
+    Retelling(0, speaking=True).caption(answers, 1)
+    assert told[-1].characters[0].hair_style == "bald"

@@ -145,10 +145,13 @@ class Backbone(ABC):
     def encode_text(self, prompt: str) -> Any:
         """A prompt in the transformer's own form. Raises ValueError where it is too long."""
 
-    def understood(self, prompt: str, seed: int, speaking: bool) -> str:
-        """The prompt in words that the model was trained with, what it leaves open settled by lots
-        of `seed`; as it is, where a model cannot tell. `speaking`: whether a voice is heard."""
-        return prompt
+    def understood(
+        self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
+    ) -> list[str]:
+        """The prompts of a film's takes in words that the model was trained with, what they leave
+        open settled by lots of `seed`; as they are, where a model cannot tell. `people`: whom each
+        take shows, where it is one with a tag. `speaking`: whether a voice is heard."""
+        return list(prompts)
 
     @abstractmethod
     def velocity(

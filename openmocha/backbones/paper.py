@@ -16,10 +16,10 @@ from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.precision import matrix_dtype, mixed_precision
-from openmocha.prompt import parse_prompt
+from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.toon.caption_reader import CLIPS
-from openmocha.toon.retelling import retold
+from openmocha.toon.retelling import Retelling
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
 
@@ -62,13 +62,24 @@ class PaperBackbone(Backbone):
         states, mask = self.text_encoder.encode([prompt])
         return states.to(self.device), mask.to(self.device)
 
-    def understood(self, prompt: str, seed: int, speaking: bool) -> str:
-        """See the base class: the caption reader's answers, as a caption of the film set. It knows
-        no scripts of more than two clips."""
-        if len(parse_prompt(prompt).clips) > CLIPS:
-            return prompt
-        answers = self.text_encoder.answers(prompt)
-        return retold(answers, seed, speaking) if answers else prompt
+    def understood(
+        self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
+    ) -> list[str]:
+        """See the base class: the caption reader's answers, as captions of the film set.
+
+        It knows one clip, or two with another person in each; other scripts stay as they are.
+        """
+        film, told = Retelling(seed, speaking), []
+        for prompt, who in zip(prompts, people, strict=True):
+            shown = [set(TAG.findall(clip.text)) for clip in parse_prompt(prompt).clips]
+            known = len(shown) == 1 or (
+                len(shown) == CLIPS
+                and all(len(tags) == 1 for tags in shown)
+                and shown[0] != shown[1]
+            )
+            answers = self.text_encoder.answers(prompt) if known else {}
+            told.append(film.caption(answers, len(shown), who) if answers else prompt)
+        return told
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, h, w)."""

@@ -148,7 +148,7 @@ def load(making: Making, say: Say) -> "MoChaPipeline":
 
 
 def make_film(pipeline: "MoChaPipeline", item: Item, output: Path, making: Making) -> None:
-    """One film of an item, its prompt as it stands, its speech as it is."""
+    """One film of an item, from its own prompt, which a model may retell, and its own speech."""
     film = pipeline.stream(
         parse_prompt(item.prompt),  # the paper's template: characters and clips; else word by word
         item.speech,

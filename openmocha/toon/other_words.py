@@ -60,9 +60,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     r"bear": ("teddy-like bear", "bear cub", "grizzly"),
     r"rabbit": ("bunny", "hare", "bunny rabbit"),
     # looks
-    r"pale skin|very pale skin|very fair skin": ("porcelain skin", "ivory skin", "ghostly skin"),
+    r"very pale skin|pale skin|very fair skin": ("porcelain skin", "ivory skin", "ghostly skin"),
     r"light skin|fair skin|fair complexion": ("light-toned skin", "fair-toned skin", "peachy skin"),
-    r"tan skin|tanned skin|olive skin": ("sun-kissed skin", "bronzed skin", "honey-toned skin"),
+    r"tanned skin|tan skin|olive skin": ("sun-kissed skin", "bronzed skin", "honey-toned skin"),
     r"dark brown skin|dark skin": ("ebony skin", "deep black skin", "richly pigmented dark skin"),
     r"medium brown skin|(?<!light )(?<!dark )brown skin": (
         "caramel skin",
@@ -71,16 +71,16 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     r"(?:jet-)?black(?= hair| curls|, )": ("dark", "raven", "inky black"),
     r"(?:brunette|chestnut brown|brown)(?= hair| curls)": ("dark brown", "hazel", "chocolate"),
-    r"(?:blonde?|golden blonde)(?= hair| curls)": ("fair", "straw-coloured", "platinum", "sandy"),
+    r"(?:blonde?|golden blonde)(?= hair| curls)": ("fair", "straw-coloured", "platinum", "flaxen"),
     r"(?:red|ginger|auburn red)(?= hair| curls)": ("auburn", "copper", "fiery red"),
     r"(?:gr[ea]y|silver-gray)(?= hair| curls)": ("silver", "salt-and-pepper", "ashen"),
     r"short, neat|short(?= \w+(?: \w+)? hair)": ("cropped", "closely cut", "buzz-cut"),
-    r"long, flowing|long(?= \w+(?: \w+)? hair)": ("shoulder-length", "waist-length", "flowing"),
+    r"long, flowing|long(?= \w+(?: \w+)? hair)": ("shoulder-length", "waist-length", "hip-length"),
     r"curly(?= )": ("wavy", "frizzy", "tightly curled"),
     r"a bald head|no hair|a shaved head": ("a hairless head", "a smooth bare head"),
     r"a (?:full |neatly trimmed )?beard": ("a goatee", "a bushy beard", "stubble on the chin"),
-    r"a hat|a brimmed hat": ("a cap", "a fedora", "a cowboy hat", "a beanie"),
-    r"a scarf|a warm scarf": ("a shawl", "a woollen scarf", "a neckerchief"),
+    r"a brimmed hat|a hat": ("a cap", "a fedora", "a cowboy hat", "a beanie"),
+    r"a warm scarf|a scarf": ("a shawl", "a woollen scarf", "a neckerchief"),
     r"a pair of glasses|eyeglasses|glasses": ("spectacles", "sunglasses", "thick-rimmed glasses"),
     r"headphones": ("a headset", "earphones", "studio headphones"),
     # clothes
@@ -92,10 +92,10 @@ WORDS: dict[str, tuple[str, ...]] = {
         "parka",
         "denim jacket",
     ),
-    r"business suit|suit and tie|suit(?! jacket| and tie)": ("tuxedo", "blazer", "formal suit"),
+    r"business suit|suit and tie|suit(?! jacket)": ("tuxedo", "blazer", "formal suit"),
     r"hoodie|hooded sweatshirt": ("sweatshirt", "zipped hoodie", "tracksuit top"),
     r"knitted sweater|sweater|pullover|jumper": ("cardigan", "turtleneck", "woollen top", "blouse"),
-    r"evening dress|dress(?!ed)": ("gown", "sundress", "flowing robe", "long satin dress"),
+    r"evening dress|dress": ("gown", "sundress", "flowing robe", "long satin dress"),
     # colours (of clothes and backgrounds)
     r"bright red|red": ("crimson", "scarlet", "maroon", "ruby-red"),
     r"bright orange|orange": ("tangerine", "amber", "rust-coloured"),
@@ -105,9 +105,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     r"purple|violet": ("lavender", "lilac", "plum"),
     r"pink": ("rose-coloured", "magenta", "salmon"),
     r"white": ("off-white", "ivory", "light-coloured"),
-    r"black": ("dark", "charcoal-black", "pitch-black"),
+    r"black": ("jet", "charcoal-black", "pitch-black"),
     r"gr[ea]y": ("silver-grey", "slate", "ash-coloured"),
-    r"brown": ("tan-brown", "beige-brown", "mahogany"),
+    r"brown(?! skin| complexion)": ("tan-brown", "beige-brown", "mahogany"),
     # shot, place, light, camera
     r"medium close-up(?: shot)?|head and shoulders shot": ("bust shot", "chest-up shot"),
     r"(?<!medium )close-up(?: shot| view)?|close shot": (
@@ -189,10 +189,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         "singing to the camera",
         "giving an interview",
     ),
-    r"waves|waves a hand": ("greets with a hand", "gives a wave"),
+    r"waves a hand|waves": ("greets with a hand", "gives a wave"),
     r"raises a hand|holds up one hand": ("lifts an arm", "gestures with one hand held up"),
-    r"nods|keeps nodding": ("tilts {his} head up and down", "bobs {his} head"),
-    r"shrugs": ("lifts both shoulders", "gives a shrug"),
+    r"keeps nodding|nods(?: \w+ head(?: up and down)?)?": (
+        "tilts the head up and down",
+        "bobs the head",
+    ),
+    r"shrugs(?: \w+ shoulders)?": ("lifts both shoulders", "gives a shrug"),
 }
 # What toon has nothing of: it changes no answer. The last three are the test's.
 FOREIGN = (
@@ -230,20 +233,26 @@ FOREIGN = (
 TEST_FOREIGN = 3
 MOST_FOREIGN = 4  # sentences added to one caption
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
-PATTERNS = [
-    (re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])"), others) for pattern, others in WORDS.items()
-]
+# One pass over all of them, so that nothing is replaced twice; longer wordings come first.
+PATTERN = re.compile(
+    "|".join(rf"(?P<r{i}>(?<![\w-])(?:{pattern})(?![\w-]))" for i, pattern in enumerate(WORDS))
+)
 
 
 def in_other_words(rng: np.random.Generator, caption: str, split: str = "train") -> str:
-    """A caption with some of its words replaced and foreign sentences in between; it says the same
-    of everything that it says."""
+    """A caption with some of its words replaced and foreign sentences in between; it says much the
+    same of everything that it says."""
     share = rng.uniform(0.2, 1.0)
-    for pattern, others in PATTERNS:
-        choice = others[:-1] if split == "train" else others[-1:]
-        if rng.random() < share and pattern.search(caption):
-            caption = pattern.sub(_escaped(choice[int(rng.integers(len(choice)))]), caption)
-    return with_foreign(rng, articles(caption), split)
+    chosen: list[str | None] = []
+    for others in WORDS.values():
+        known = others[:-1] if split == "train" else others[-1:]
+        other = known[int(rng.integers(len(known)))]
+        chosen.append(other if rng.random() < share else None)
+
+    def other_for(found: re.Match[str]) -> str:
+        return chosen[int(str(found.lastgroup)[1:])] or found[0]
+
+    return with_foreign(rng, articles(PATTERN.sub(other_for, caption)), split)
 
 
 def with_foreign(rng: np.random.Generator, caption: str, split: str) -> str:
@@ -260,7 +269,3 @@ def articles(text: str) -> str:
     """ "a" and "an" as the words after them ask for."""
     text = re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
     return re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
-
-
-def _escaped(words: str) -> str:
-    return words.replace("{his} ", "the ").replace("\\", "")

@@ -4,13 +4,13 @@
 
 A small model draws what its captions say and smears what they leave open: a skin that nobody told
 becomes something between all skins. So what the reader is sure of is kept, the rest is drawn by lot
-from what it thinks likely, and the model is told everything.
+from what it thinks likely, and the model is told nearly everything.
 """
 
 import zlib
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from openmocha.toon import labels, stories
@@ -19,71 +19,111 @@ from openmocha.toon.captions import caption_of
 from openmocha.toon.stories import Cast, Character, Clip, Story
 
 SURE = 0.5  # probability from which the likeliest answer is taken
+NOT_BALD = 0.9  # of having a colour of hair, above which a head is bald only if that is as sure
 QUESTIONS = {kind: questions for kind, _, questions in KINDS}
+Answers = dict[str, Tensor]  # logits (1, slots of the kind, answers) by question, of CaptionReader
 
 
-def retold(answers: dict[str, Tensor], seed: int, speaking: bool) -> str:
-    """The caption of the story that `answers` tell of: logits (1, slots of the kind, answers) by
-    question, as CaptionReader.answers gives them. `seed` draws the lots; where somebody is heard
-    `speaking`, somebody is seen to."""
-    lots = Lots({name: value[0].float().softmax(-1) for name, value in answers.items()}, seed)
-    place = {name: lots.choose("story", name, 0) for name in QUESTIONS["story"]}
-    number = 1 + (lots.choose("clip", "shown", 1) == "present")
-    characters: list[Character] = []
-    clips = [told_clip(lots, k, characters, speaking) for k in range(number)]
-    source = "dialogue" if number == CLIPS else "text"
-    return caption_of(Story(seed, source, tuple(characters), tuple(clips), **place), drop=0.0)
+@dataclass
+class Retelling:
+    """The prompts of one film, one after the other: its people keep their looks, and its place
+    what has been settled of it.
 
+    `seed` draws the lots. Where a voice is heard, `speaking`, somebody is seen to speak.
+    """
 
-def told_clip(lots: "Lots", number: int, characters: list[Character], speaking: bool) -> Clip:
-    """One clip; whom it shows is added to `characters`."""
-    shot, camera = (lots.choose("clip", name, number) for name in ("shot", "camera"))
-    first = labels.PEOPLE * number
-    both = number == 0 and lots.choose("person", "present", first + 1) == "present"
-    both = both and lots.choose("clip", "shown", 1) == "absent"  # one each, where there are two
-    cast = []
-    for slot in range(first, first + 1 + both):
-        facing, position, emotion = (
-            lots.choose("person", name, slot) for name in ("facing", "position", "emotion")
-        )
-        action = lots.choose("person", "action", slot, stories.SHOT_ACTIONS[shot])
-        if both:
-            position = stories.POSITIONS[0 if slot == first else -1]
-        cast.append(Cast(len(characters), facing, position, emotion, action))
-        characters.append(told_character(lots, slot))
-    possible = SPEAKERS[1 if speaking else 0 : 2 + both]
-    speaker = SPEAKERS.index(lots.choose("clip", "speaker", number, possible)) - 1
-    return Clip(shot, camera, tuple(cast), None if speaker < 0 else speaker, "")
+    seed: int
+    speaking: bool
+    people: dict[str, Character] = field(default_factory=dict)
+    place: dict[str, str] = field(default_factory=dict)
+
+    def caption(self, answers: Answers, num_clips: int, who: str | None = None) -> str:
+        """The caption of a story of one or two clips that the answers tell of. `who` names the one
+        person of a single clip, if they come again."""
+        lots = Lots({name: value[0].float().softmax(-1) for name, value in answers.items()}, self)
+        for name in QUESTIONS["story"]:
+            self.place[name] = lots.choose("story", name, 0, settled=self.place.get(name))
+        characters: list[Character] = []
+        clips = [self._clip(lots, number, num_clips, characters) for number in range(num_clips)]
+        if who is not None and len(characters) == 1:
+            characters[0] = self.people.setdefault(who, characters[0])
+        source = "dialogue" if num_clips == CLIPS else "text"
+        story = Story(self.seed, source, tuple(characters), tuple(clips), **self.place)
+        return caption_of(story, drop=0.0)
+
+    def _clip(self, lots: "Lots", number: int, num_clips: int, characters: list[Character]) -> Clip:
+        """One clip; whom it shows is added to `characters`: one each, where there are two clips."""
+        shot, camera = (lots.choose("clip", name, number) for name in ("shot", "camera"))
+        first = labels.PEOPLE * number
+        both = num_clips == 1 and lots.choose("person", "present", first + 1) == "present"
+        cast = []
+        for slot in range(first, first + 1 + both):
+            facing, position, emotion = (
+                lots.choose("person", name, slot) for name in ("facing", "position", "emotion")
+            )
+            action = lots.choose("person", "action", slot, stories.SHOT_ACTIONS[shot])
+            if both:
+                position = stories.POSITIONS[0 if slot == first else -1]
+            cast.append(Cast(len(characters), facing, position, emotion, action))
+            characters.append(told_character(lots, slot))
+        possible = SPEAKERS[1 if self.speaking else 0 : 2 + both]
+        speaker = SPEAKERS.index(lots.choose("clip", "speaker", number, possible)) - 1
+        return Clip(shot, camera, tuple(cast), None if speaker < 0 else speaker, "")
 
 
 def told_character(lots: "Lots", slot: int) -> Character:
-    """One person, animal or robot."""
-    told = {name: lots.choose("person", name, slot) for name in ("species", "age", "gender")}
+    """One person, animal or robot, with what toon's characters can have at once."""
+    species, age, gender = (
+        lots.choose("person", name, slot) for name in ("species", "age", "gender")
+    )
     kinds = {"person": stories.SKIN, "robot": stories.METAL}
-    skin = lots.choose("person", "skin", slot, kinds.get(told["species"], stories.FUR))
-    worn = ("hair_colour", "hair_style", "clothes", "clothes_colour", "accessory")
-    looks = {name: lots.choose("person", name, slot) for name in worn}
-    return Character(**told, skin=skin, **looks, voice_seed=0)
+    skin = lots.choose("person", "skin", slot, kinds.get(species, stories.FUR))
+    has_hair = lots.chance("person", "hair_colour", slot) >= NOT_BALD
+    bald = has_hair and lots.chance("person", "hair_style", slot, "bald") < NOT_BALD
+    styles = tuple(style for style in stories.HAIR_STYLES if not (bald and style == "bald"))
+    hair_style = lots.choose("person", "hair_style", slot, styles)
+    never = {"beard"} if gender == "female" or age == "child" or species != "person" else set()
+    never |= {"earrings"} if hair_style in ("long", "curly") or species != "person" else set()
+    never |= {"hat"} if hair_style in ("bald", "bun") and species == "person" else set()
+    extras = tuple(extra for extra in stories.ACCESSORIES if extra not in never)
+    return Character(
+        species, age, gender, skin,
+        lots.choose("person", "hair_colour", slot), hair_style,
+        lots.choose("person", "clothes", slot), lots.choose("person", "clothes_colour", slot),
+        lots.choose("person", "accessory", slot, extras), voice_seed=0,
+    )  # fmt: skip
 
 
 class Lots:
-    """Answers by question and slot. The same seed draws alike for prompts that say much the same,
-    so that a person stays who they are from clip to clip."""
+    """Answers by question and slot: the likeliest where one is sure, else one drawn by lot."""
 
-    def __init__(self, likely: dict[str, Tensor], seed: int) -> None:
-        self.likely, self.seed = likely, seed
+    def __init__(self, likely: dict[str, Tensor], film: Retelling) -> None:
+        self.likely, self.seed = likely, film.seed
+
+    def chance(self, kind: str, name: str, slot: int, word: str | None = None) -> float:
+        """How likely an answer is; the likeliest if none is named."""
+        chances = self.likely[f"{kind} {name}"][slot]
+        return float(chances.max() if word is None else chances[QUESTIONS[kind][name].index(word)])
 
     def choose(
-        self, kind: str, name: str, slot: int, allowed: tuple[str, ...] | None = None
+        self,
+        kind: str,
+        name: str,
+        slot: int,
+        allowed: tuple[str, ...] | None = None,
+        settled: str | None = None,
     ) -> str:
-        """The answer to a question about a slot, among those `allowed`."""
+        """The answer to a question about a slot, among those `allowed`; what was `settled` before
+        stands where nothing is sure."""
         words = QUESTIONS[kind][name]
-        chances = self.likely[f"{kind} {name}"][slot]
-        if allowed is not None:
-            chances = chances * torch.tensor([word in allowed for word in words])
+        allowed = words if allowed is None else allowed
+        chances = self.likely[f"{kind} {name}"][slot][[words.index(word) for word in allowed]]
+        chances = chances + 1e-12  # all alike, where none of those allowed is likely
         chances = chances / chances.sum()
         if chances.max() >= SURE:
-            return words[int(chances.argmax())]
+            return allowed[int(chances.argmax())]
+        if settled is not None:
+            return settled
         key = (self.seed, zlib.crc32(f"{kind} {name}".encode()), slot)
         drawn = np.random.default_rng(key).random()
-        return words[min(int((chances.cumsum(0) < drawn).sum()), len(words) - 1)]
+        return allowed[min(int((chances.cumsum(0) < drawn).sum()), len(allowed) - 1)]

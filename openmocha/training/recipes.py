@@ -44,6 +44,7 @@ from openmocha.training.run_encoders import (
     load_networks,
     text_encoder,
 )
+from openmocha.training.samples import Dropout
 from openmocha.training.shards import bind_to_encoders, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, newest_of, train
@@ -199,9 +200,13 @@ def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
 
     `fuse`: compile the blocks where a C++ compiler is installed.
     """
-    compiles = fuse and shutil.which("g++") is not None
     return TrainConfig(
-        seed=seed, objective=TOON_OBJECTIVE, optimizer="muon", speech_rate=2.0, compile=compiles
+        seed=seed,
+        objective=TOON_OBJECTIVE,
+        optimizer="muon",
+        speech_rate=2.0,
+        dropout=Dropout(words=0.5),  # what is drawn shall not hang on a wording
+        compile=fuse and shutil.which("g++") is not None,
     )
 
 
@@ -291,7 +296,7 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
         film = make_film(seed, source, split="test", frames=frames)
         assert film.speech is not None
         speech = film.speech[frames.start * 2000 // 3 : frames.stop * 2000 // 3]
-        output = pipeline(film.caption, speech, seed=0)
+        output = pipeline(film.caption, speech, seed=0, together=True, verbatim=True)
         output.save(path.with_name(f"{path.name}-{source.replace(' ', '-')}.mp4"))
         rows += [np.concatenate(list(row[::2]), axis=1) for row in (film.frames, output.frames)]
     write_png(path.with_suffix(".png"), np.concatenate(rows))

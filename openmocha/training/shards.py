@@ -128,8 +128,11 @@ def shown_text(
 ) -> tuple[np.ndarray[Any, Any], ...]:
     """The streams of a record's prompt without the slots about a clip that `latent_frames` frames
     from `start` on do not show: in a part of a conversation nothing else says whose turn it is.
-    Without `words` only slots are left, where there are any."""
+    Without `words` only slots are left, where there are any. Raises ValueError where shards do not
+    say which those are."""
     first, *others = stored_text(record)
+    if not words and "slot_clips" not in record:
+        raise ValueError("these shards are of an older kind (no slot_clips): write them anew")
     about = record.get("slot_clips", np.zeros(0, np.int8))
     kept = np.ones(len(first), bool)
     if "cut_frame" in record:
