@@ -77,6 +77,9 @@ def test_what_is_open_is_settled_by_the_seed_and_fits_together(told):
         person, clip = one.characters[0], one.clips[0]
         kinds = {"person": stories.SKIN, "robot": stories.METAL}
         assert person.accessory != "beard" or (person.gender, person.species) == ("male", "person")
+        assert (clip.camera, one.light) == ("static", "soft daylight")
+        cast = clip.cast[0]
+        assert (cast.facing, cast.position, cast.emotion) == ("camera", "center", "neutral")
         assert person.skin in kinds.get(person.species, stories.FUR)
         assert clip.cast[0].action in stories.SHOT_ACTIONS[clip.shot] and clip.speaker == 0
     assert len({one.characters[0].species for one in told}) == len(stories.SPECIES)

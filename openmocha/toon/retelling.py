@@ -3,8 +3,9 @@
     prompt -> caption reader -> answers to the judge's questions -> story -> caption
 
 A small model draws what its captions say and smears what they leave open: a skin that nobody told
-becomes something between all skins. So what the reader is sure of is kept, the rest is drawn by lot
-from what it thinks likely, and the model is told nearly everything.
+becomes something between all skins. So what the reader is sure of is kept. Of the rest, people do
+what is plain (they face the camera, which does not move), looks and places are drawn by lot from
+what the reader thinks likely, and the model is told nearly everything.
 """
 
 import zlib
@@ -20,6 +21,14 @@ from openmocha.toon.stories import Cast, Character, Clip, Story
 
 SURE = 0.5  # probability from which the likeliest answer is taken
 NOT_BALD = 0.9  # of having a colour of hair, above which a head is bald only if that is as sure
+PLAIN = {
+    "camera": "static",
+    "facing": "camera",
+    "position": "center",
+    "action": "none",
+    "emotion": "neutral",
+    "light": "soft daylight",
+}
 QUESTIONS = {kind: questions for kind, _, questions in KINDS}
 Answers = dict[str, Tensor]  # logits (1, slots of the kind, answers) by question, of CaptionReader
 
@@ -95,7 +104,8 @@ def told_character(lots: "Lots", slot: int) -> Character:
 
 
 class Lots:
-    """Answers by question and slot: the likeliest where one is sure, else one drawn by lot."""
+    """Answers by question and slot: the likeliest where one is sure, else the plain one, else one
+    drawn by lot."""
 
     def __init__(self, likely: dict[str, Tensor], film: Retelling) -> None:
         self.likely, self.seed = likely, film.seed
@@ -122,6 +132,8 @@ class Lots:
         chances = chances / chances.sum()
         if chances.max() >= SURE:
             return allowed[int(chances.argmax())]
+        if name in PLAIN:
+            return PLAIN[name]
         if settled is not None:
             return settled
         key = (self.seed, zlib.crc32(f"{kind} {name}".encode()), slot)
