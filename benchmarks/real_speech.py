@@ -49,10 +49,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="toon", help="name or folder")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--verbatim", action="store_true", help="prompts are not retold")
     parser.add_argument("--out", type=Path, default=Path("runs/real_speech"))
     parser.add_argument("--judge", type=Path, default=JUDGE)
     parser.add_argument("--benchmark", type=Path, default=MOCHABENCH)
     parser.add_argument("--count", type=int, help="only so many recordings")
+    parser.add_argument("--name", default="real_speech", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     judge, pipeline, rows = load_judge(options.judge), None, []
@@ -60,7 +62,7 @@ def main() -> None:
         path = options.out / f"{recording.name.replace('/', '-')}.npz"
         if not path.exists():
             pipeline = pipeline or load_pipeline(options.model)
-            generate(pipeline, recording, options.steps, path)
+            generate(pipeline, recording, options, path)
         with np.load(path) as kept:
             frames = kept["frames"]
         opening = moving_mouth(judge.read(frames), find_cut(frames))
@@ -69,9 +71,9 @@ def main() -> None:
     report = {"generated": summary(rows)}
     print(table(report))
     RESULTS.mkdir(exist_ok=True)
-    made = {"model": options.model, "steps": options.steps}
+    made = {"model": options.model, "steps": options.steps, "verbatim": options.verbatim}
     content = {"machine": machine(), **made, "figures": report, "films": rows}
-    (RESULTS / "real_speech.json").write_text(json.dumps(content, indent=1) + "\n")
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def recordings(benchmark: Path) -> list[Recording]:
@@ -89,9 +91,15 @@ def recordings(benchmark: Path) -> list[Recording]:
     return found
 
 
-def generate(pipeline: Any, recording: Recording, steps: int | None, path: Path) -> None:
+def generate(pipeline: Any, recording: Recording, options: argparse.Namespace, path: Path) -> None:
     """One film, written aside, then renamed; the seed is 0 for every recording."""
-    film = pipeline(recording.prompt, recording.speech, num_inference_steps=steps, seed=0)
+    film = pipeline(
+        recording.prompt,
+        recording.speech,
+        num_inference_steps=options.steps,
+        verbatim=options.verbatim,
+        seed=0,
+    )
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         np.savez_compressed(file, frames=film.frames)
