@@ -58,6 +58,8 @@ def stories_table(figures: dict[str, Any]) -> str:
 def interval(figure: dict[str, Any] | list[float]) -> str:
     """Value and 95% interval, two decimals."""
     if isinstance(figure, dict):
+        if figure.get("n") == 0:
+            return "none"
         figure = [figure[k] for k in ("value", "low", "high") if k in figure]
     value, *around = figure
     return f"{value:.2f}" + (f" [{around[0]:.2f}, {around[1]:.2f}]" if around else "")
