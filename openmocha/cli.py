@@ -85,7 +85,8 @@ def generate(
         Path | None, typer.Option(help="What is said: any audio or video file.")
     ] = None,
     script: Annotated[
-        Path | None, typer.Option(help="YAML with characters, clips, a speech file per clip.")
+        Path | None,
+        typer.Option(help="YAML with characters and clips, which may name a speech file each."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The film.")] = Path("film.mp4"),
     model: Annotated[str, typer.Option(help="Name (see `models`) or model folder.")] = "toon",

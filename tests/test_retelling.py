@@ -90,7 +90,7 @@ def test_lots_fall_as_often_as_they_are_likely():
     chances = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
 
     def chosen(seed, likely=chances, **settings):
-        lots = Lots({"clip shot": likely}, Retelling(seed, speaking=True))
+        lots = Lots({"clip shot": likely}, seed)
         return lots.choose("clip", "shot", 0, **settings)
 
     lots = [chosen(seed) for seed in range(2000)]

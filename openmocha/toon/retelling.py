@@ -49,7 +49,8 @@ class Retelling:
     def caption(self, answers: Answers, num_clips: int, who: str | None = None) -> str:
         """The caption of a story of one or two clips that the answers tell of. `who` names the one
         person of a single clip, if they come again."""
-        lots = Lots({name: value[0].float().softmax(-1) for name, value in answers.items()}, self)
+        likely = {name: value[0].float().softmax(-1) for name, value in answers.items()}
+        lots = Lots(likely, self.seed)
         for name in QUESTIONS["story"]:
             self.place[name] = lots.choose("story", name, 0, settled=self.place.get(name))
         characters: list[Character] = []
@@ -107,8 +108,8 @@ class Lots:
     """Answers by question and slot: the likeliest where one is sure, else the plain one, else one
     drawn by lot."""
 
-    def __init__(self, likely: dict[str, Tensor], film: Retelling) -> None:
-        self.likely, self.seed = likely, film.seed
+    def __init__(self, likely: dict[str, Tensor], seed: int) -> None:
+        self.likely, self.seed = likely, seed
 
     def chance(self, kind: str, name: str, slot: int, word: str | None = None) -> float:
         """How likely an answer is; the likeliest if none is named."""

@@ -222,7 +222,7 @@ def widen_caption_reader(
 ) -> CaptionReader:
     """Teach a reader other words, and save it to `folder`/final.
 
-    Its slots stay the teacher's: what was trained on those works with the new reader's.
+    Its slots are kept near the teacher's, so that what was trained on those can use the new ones.
     """
     torch.manual_seed(seed)
     encoder = (encoder or TextEncoder.from_pretrained()).without_reader()
