@@ -173,9 +173,14 @@ def generate(
             "warnings": notes,
             **film.settings,
         }
-        told = [take["words"] for take in result["takes"] if take["words"] != result["prompt"]]
-        made = f"{output}: {film.num_frames} frames, seed {result['seed']}"
-        report(result, "\n".join([made, *(f"told: {words}" for words in told)]), as_json)
+        report(result, _made(result), as_json)
+
+
+def _made(result: dict[str, Any]) -> str:
+    """What was made, and what the model was told where that is not the prompt itself."""
+    told = [take["words"] for take in result["takes"] if take["words"] != result["prompt"]]
+    made = f"{result['output']}: {result['num_frames']} frames, seed {result['seed']}"
+    return "\n".join([made, *(f"told: {words}" for words in told)])
 
 
 @app.command()

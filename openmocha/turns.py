@@ -7,6 +7,8 @@ number of turns is known): each turn is one Gaussian, and the turns that explain
 Dimension letters: N frames of 10 ms, D features, P points where turns may begin or end.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from openmocha.media import SPEECH_RATE_HZ, Speech
@@ -54,27 +56,32 @@ def starts_of_turns(speech: Speech, number: int) -> list[float]:
 def likelihoods(features: Array, loud: np.ndarray, points: np.ndarray) -> Array:
     """Log-likelihood (P, P) of the voiced, loud frames between two points, as one Gaussian; -inf
     where they are too few. The last of `features` (N, D) is how voiced a frame is."""
-    x = features[:, :-1]
-    used = (loud & (features[:, -1] > VOICED))[:, None]
-    sums = upto(np.where(used, x, 0.0), points)
-    squares = upto(np.where(used[..., None], x[:, :, None] * x[:, None], 0.0), points)
-    counts = upto(used.astype(float), points)
+    used = loud & (features[:, -1] > VOICED)
+    counts, sums, squares = moments_before(features[:, :-1], used, points)
     result = np.full((len(points), len(points)), -np.inf)
     for first in range(len(points) - 1):
-        n = counts[first + 1 :, 0] - counts[first, 0]
+        n = counts[first + 1 :] - counts[first]
         enough = n >= SHORTEST_TURN
         n = n[enough, None]
         mean = (sums[first + 1 :] - sums[first])[enough] / n
         second = (squares[first + 1 :] - squares[first])[enough] / n[..., None]
-        covariance = second - mean[:, :, None] * mean[:, None] + 1e-3 * np.eye(x.shape[1])
+        covariance = second - mean[:, :, None] * mean[:, None] + 1e-3 * np.eye(mean.shape[1])
         fit = -0.5 * n[:, 0] * np.linalg.slogdet(covariance)[1]
         result[first, first + 1 :][enough] = fit
     return result
 
 
-def upto(values: Array, points: np.ndarray) -> Array:
-    """The sum of `values` (N, ...) before each point (P, ...)."""
-    return np.asarray(np.concatenate([np.zeros_like(values[:1]), values.cumsum(0)])[points])
+def moments_before(
+    x: Array, used: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How many frames of `x` (N, D) are used before each point (P,), their sum (P, D) and the sum
+    of their outer products (P, D, D)."""
+    counts, sums = np.zeros(len(points)), np.zeros((len(points), x.shape[1]))
+    squares = np.zeros((len(points), x.shape[1], x.shape[1]))
+    for number, (start, stop) in enumerate(pairwise(points), 1):
+        part = x[start:stop][used[start:stop]]
+        counts[number], sums[number], squares[number] = len(part), part.sum(0), part.T @ part
+    return counts.cumsum(), sums.cumsum(0), squares.cumsum(0)
 
 
 def best_partition(scores: Array, number: int) -> list[int] | None:
@@ -103,7 +110,7 @@ def voice_features(speech: Speech) -> Array:
     )
 
 
-def cepstra(frames: Array) -> Array:
+def cepstra(frames: np.ndarray) -> Array:
     """(n, WINDOW) -> (n, 12)."""
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), 512)) ** 2
     bands = np.log(power @ mel_bands().T + 1e-8)
@@ -111,7 +118,7 @@ def cepstra(frames: Array) -> Array:
     return np.asarray(bands @ np.cos(angles).T * np.sqrt(2 / BANDS))
 
 
-def pitches(frames: Array) -> Array:
+def pitches(frames: np.ndarray) -> Array:
     """(n, PITCH_WINDOW) -> (n, 2): log pitch, and how voiced, by autocorrelation."""
     power = np.abs(np.fft.rfft(frames * np.hanning(PITCH_WINDOW), 2048)) ** 2
     repeats = np.fft.irfft(power)[:, : LAGS.stop]
@@ -134,9 +141,9 @@ def level_db(speech: Speech) -> Array:
     return np.asarray(10 * np.log10(power + 1e-10))
 
 
-def framed(speech: Speech, length: int) -> Array:
+def framed(speech: Speech, length: int) -> np.ndarray:
     """(N, length): the samples around every tenth millisecond."""
-    padded = np.pad(speech.astype(np.float64), length // 2)
+    padded = np.pad(speech, length // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, length)[::HOP]
 
 
