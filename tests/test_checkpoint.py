@@ -85,6 +85,23 @@ def test_half_written_and_half_deleted_folders_are_no_checkpoints(tmp_path):
     assert not (tmp_path / ".step-00000003.tmp").exists()
 
 
+def test_interrupted_deletion_is_no_checkpoint_and_can_be_saved_again(tmp_path, monkeypatch):
+    def die_halfway(path):
+        next(path.glob("*.json")).unlink()
+        raise KeyboardInterrupt
+
+    first, _ = saved(tmp_path, 1)
+    saved(tmp_path, 2)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", die_halfway)
+        saved(tmp_path, 3)
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
+    again, _ = saved(tmp_path, 1, keep=3)
+    assert again == first
+    checkpoint.verify(again)
+    assert not list(tmp_path.glob(".step-*"))
+
+
 def test_checkpoint_of_another_network_is_refused(tmp_path):
     path, tensors = saved(tmp_path, 1)
     wrong = {name: tensor for name, tensor in tensors.items() if "exp_avg" not in name}
