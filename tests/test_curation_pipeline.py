@@ -346,11 +346,12 @@ def test_a_toon_programme_becomes_shards_that_train(toon_films, tmp_path):
     from openmocha.training.samples import Records
     from openmocha.training.stages import Crop
 
-    settings = replace(settings_for("toon"), shards=Shards(clips_per_shard=2), clip_files=True)
+    settings = replace(settings_for("auto"), shards=Shards(clips_per_shard=2), clip_files=True)
     one = curate([toon_films], tmp_path / "one", settings)
     reasons = sorted(str(row["reason"]) for row in one.rows if not row.get("part_of"))
     assert reasons == ["None", "None", "None", "None", "frozen picture", "music without speech"]
     assert {row["shot"] for row in one.kept if row.get("parts")} == {"two-clip"}
+    assert {row["faces"] for row in one.rows} == {"toon"}
     assert sorted(os.listdir(tmp_path / "one" / "clips")) == sorted(
         row["clip_file"] for row in one.kept
     )

@@ -79,7 +79,8 @@ def test_latentsyncs_rule():
 
 
 def row(name: str, **changes):
-    return {"path": "film.mp4", "clip_id": name, "start_s": 0.0, "end_s": 4.0, "reason": None,
+    return {"path": "film.mp4", "clip_id": name, "start_s": 0.0, "end_s": 4.0, "faces": "photo",
+            "reason": None,
             **changes}  # fmt: skip
 
 
@@ -98,15 +99,16 @@ def test_kept_clips_are_asked_about_and_conversations_go_with_a_half(tmp_path, m
              part_of="both"), row("both", path="both", parts=["half", "other half"])]  # fmt: skip
     rows += [row(name, path=name, part_of="two") for name in ("fine", "too")]
     rows += [row("two", path="two", parts=["fine", "too"]), row("gone", reason="crowd")]
+    rows += [row("drawn", path="drawn", faces="toon")]
     settings = replace(Settings(), syncnet="weights")
     found = sync_rows(rows, tmp_path, settings, Engine("one"), lambda words: None)
     reasons = {r["clip_id"]: r["reason"] for r in found}
     wrong = "SyncNet: lips do not match"
     assert reasons == {"good": None, "bad": wrong, "half": None, "other half": wrong,
                        "both": wrong, "fine": None, "too": None, "two": None,
-                       "gone": "crowd"}  # fmt: skip
+                       "gone": "crowd", "drawn": None}  # fmt: skip
     assert sorted(asked) == ["bad", "fine", "good", "half", "other half", "too"]
-    assert ["part_of" in r for r in found] == [False] * 5 + [True, True, False, False]
+    assert ["part_of" in r for r in found] == [False] * 5 + [True, True, False, False, False]
     again = [row("good", path="good")]
     sync_rows(again, tmp_path, settings, Engine("one"), lambda words: None)
     assert len(asked) == 6 and again[0]["sync_c"] == 5.0

@@ -37,7 +37,9 @@ def videos(
     places: Annotated[list[Path], typer.Argument(metavar="VIDEOS...", help="Files or folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset folder.")],
     config: Annotated[Path | None, typer.Option(help="Settings in YAML.")] = None,
-    faces: Annotated[str | None, typer.Option(help="photo (real people) or toon (drawn).")] = None,
+    faces: Annotated[
+        str | None, typer.Option(help="photo (real people), toon (drawn), or auto.")
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster; local starts one here.")
     ] = None,

@@ -8,7 +8,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ def face_of(values: Sequence[float]) -> Face:
 
 
 FaceFinder = Callable[[list[Frame]], list[list[Face]]]
+Network = Callable[[Array], list[Array]]
 
 
 def face_finder(kind: str) -> FaceFinder:
@@ -72,16 +73,29 @@ def photo_faces() -> FaceFinder:
 
     Raises ImportError where mediapipe or ai-edge-litert is missing.
     """
+    detector, landmarks = _photo_networks()
+    return partial(_follow, partial(_detect, detector), partial(_read_landmarks, landmarks))
+
+
+def photo_presence(frame: Frame) -> float:
+    """How surely a frame shows a real person's face: the logit of the landmark network, of the
+    surest face; -inf where the detector finds none. Raises ImportError as photo_faces does."""
+    detector, landmarks = _photo_networks()
+    found = [_landmarks(landmarks, frame, square)[1] for square in _detect(detector, frame)]
+    return max(found, default=-math.inf)
+
+
+@cache
+def _photo_networks() -> tuple[Network, Network]:
+    """Detector and landmarks, loaded once in each process."""
     spec = find_spec("mediapipe")
     if spec is None or spec.origin is None:
         raise ImportError("mediapipe is not installed (only its networks are used)")
     modules = Path(spec.origin).parent / "modules"
-    detect = partial(_detect, _network(modules / _DETECTOR))
-    read = partial(_read_landmarks, _network(modules / _LANDMARKS))
-    return partial(_follow, detect, read)
+    return _network(modules / _DETECTOR), _network(modules / _LANDMARKS)
 
 
-def _network(file: Path) -> Callable[[Array], list[Array]]:
+def _network(file: Path) -> Network:
     """A .tflite file as a function of its input array."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -118,7 +132,7 @@ def _follow(
     return found
 
 
-def _detect(network: Callable[[Array], list[Array]], frame: Frame) -> Array:
+def _detect(network: Network, frame: Frame) -> Array:
     """Squares (N, 4) around the faces of a frame: centre x, y, side in pixels, roll."""
     import cv2
 
@@ -149,10 +163,14 @@ def _detect(network: Callable[[Array], list[Array]], frame: Frame) -> Array:
     return np.concatenate([middle, side, roll], axis=1)
 
 
-def _read_landmarks(
-    network: Callable[[Array], list[Array]], frame: Frame, square: Array
-) -> Array | None:
+def _read_landmarks(network: Network, frame: Frame, square: Array) -> Array | None:
     """Landmarks (468, 3) in pixels of the frame, or None where the square shows no face."""
+    points, logit = _landmarks(network, frame, square)
+    return None if 1 / (1 + math.exp(-logit)) < _LEAST_PRESENCE else points
+
+
+def _landmarks(network: Network, frame: Frame, square: Array) -> tuple[Array, float]:
+    """Landmarks (468, 3) in pixels of the frame, and the logit that the square shows a face."""
     import cv2
 
     to_frame = _turn(square)
@@ -161,11 +179,10 @@ def _read_landmarks(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     raw, presence = network(crop.astype(np.float32) / 255)
-    if 1 / (1 + math.exp(-float(presence.reshape(-1)[0]))) < _LEAST_PRESENCE:
-        return None
     points = raw.reshape(468, 3)
     flat = points[:, :2] @ to_frame[:, :2].T + to_frame[:, 2]
-    return np.concatenate([flat, points[:, 2:] * square[2] / _LANDMARK_SIZE], axis=1)
+    placed = np.concatenate([flat, points[:, 2:] * square[2] / _LANDMARK_SIZE], axis=1)
+    return placed, float(presence.reshape(-1)[0])
 
 
 def _turn(square: Array) -> Array:

@@ -52,7 +52,11 @@ def judge(judged: Judged) -> list[Row]:
 
 def file_columns(source: Source) -> Row:
     """Provenance."""
-    return {"path": str(source.path), "film_id": source.film_id}
+    return {
+        "path": str(source.path),
+        "film_id": source.film_id,
+        "faces": source.settings.faces,
+    }
 
 
 def clip_row(clip: Clip, context: Context) -> Row:

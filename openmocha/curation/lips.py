@@ -86,6 +86,11 @@ class LipReader:
         write_text(path, json.dumps(content) + "\n")
 
 
+def reader_path(dataset: Path, kind: str) -> Path:
+    """Where a dataset keeps its reader of a kind of films, "photo" or "toon"."""
+    return dataset / ("lips.json" if kind == "photo" else f"lips-{kind}.json")
+
+
 def rounded(rows: Array) -> list[list[float]]:
     return [[round(float(value), 7) for value in row] for row in rows]
 

@@ -9,9 +9,9 @@ from openmocha.whole_file import into_place, part_of, write_error
 Row = dict[str, Any]
 
 _TEXT = (
-    "path", "film_id", "clip_id", "reason", "part_of", "duplicate_of", "caption", "caption_by",
-    "shot", "camera", "background_colour", "picture_hash", "sound_hash", "codec", "licence",
-    "shard", "clip_file", "speech_file", "prominence",
+    "path", "film_id", "faces", "clip_id", "reason", "part_of", "duplicate_of", "caption",
+    "caption_by", "shot", "camera", "background_colour", "picture_hash", "sound_hash", "codec",
+    "licence", "shard", "clip_file", "speech_file", "prominence",
 )  # fmt: skip
 _NUMBER = (
     "start_s", "end_s", "duration_s", "cut_s", "fps", "speech_share", "level_db",

@@ -25,7 +25,7 @@ from openmocha.curation.watch import Watched, watch
 from openmocha.whole_file import remove_parts, write_bytes, write_text
 
 # Raise a number when its step measures otherwise than before.
-VERSIONS = {"probe": 1, "watch": 1, "listen": 5}
+VERSIONS = {"probe": 1, "kind": 1, "watch": 1, "listen": 5}
 Measured = TypeVar("Measured", Watched, Heard)
 
 
@@ -47,12 +47,9 @@ def measure(source: Source) -> str | None:
     """Measure a film, or the parts of it that are missing. Returns None, or why not: a failure
     that is the file's own is stored like a measurement, one of the machine is not."""
     try:
-        source.folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(source.folder)
-        stored(source, "probe", asdict(source.settings.limits), lambda: _probe(source))
-        outcome = read_probe(source)
-        if "reason" in outcome:
-            return str(outcome["reason"])
+        reason = unfit(source)
+        if reason is not None:
+            return reason
         for name, key, step in _costly(source):
             reason = stored(source, name, key, step)
             if reason:
@@ -62,6 +59,14 @@ def measure(source: Source) -> str | None:
         return f"set aside: {error.strerror or error}"
     except MemoryError:
         return "set aside: out of memory"
+
+
+def unfit(source: Source) -> str | None:
+    """Why a file is of no use, known before anything is decoded. Raises OSError for the machine's
+    faults."""
+    source.folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(source.folder)
+    return stored(source, "probe", asdict(source.settings.limits), lambda: _probe(source))
 
 
 def _costly(source: Source) -> list[tuple[str, Any, Callable[[], bytes]]]:

@@ -1,6 +1,6 @@
 """Raw videos in, a dataset out: the paper's data pipeline (appendix, four stages) as one recipe.
 
-videos -> measured once -> lip reader -> clips with reasons -> duplicates -> captions -> shards
+videos -> measured once -> lip readers -> clips with reasons -> duplicates -> captions -> shards
                                                           (SyncNet, Demucs: where their weights are)
 
 dataset/
@@ -8,7 +8,7 @@ dataset/
   shards/            what `openmocha train --data dataset/` reads
   clips/             the kept clips as mp4, where asked for
   report.html        what came in, what was dropped and why
-  lips.json          the lip reader of this dataset, fitted once
+  lips.json          the lip reader of this dataset, fitted once (lips-toon.json: of drawn films)
   work/              measurements and captions, so that nothing is done twice
 """
 
@@ -17,14 +17,22 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from openmocha.curation.captions import caption_rows
 from openmocha.curation.duplicates import drop_duplicates
 from openmocha.curation.engines import Engine, run
 from openmocha.curation.judge import Judged, Row, file_columns, judge, lip_samples
-from openmocha.curation.lips import SAMPLE, SHIPPED, SHIPPED_TOON, LipReader, fit
+from openmocha.curation.kind import film_kind
+from openmocha.curation.lips import (
+    SAMPLE,
+    SHIPPED,
+    SHIPPED_TOON,
+    LipReader,
+    fit,
+    reader_path,
+)
 from openmocha.curation.manifest import write_manifest
 from openmocha.curation.measure import Source, measure
 from openmocha.curation.probe import content_id, find_videos
@@ -75,9 +83,10 @@ def curate(
             remove_parts(place)
         sources = list_sources(places, folder, settings)
         say(f"{len(sources)} files")
+        sources = of_their_kinds(sources, engine) if settings.faces == "auto" else sources
         crashed = measure_all(sources, engine, say)
-        reader = lip_reader(folder, settings, sources, engine)
-        rows = judge_all(sources, crashed, reader, engine)
+        readers = lip_readers(folder, sources, engine)
+        rows = judge_all(sources, crashed, readers, engine)
         rows = drop_duplicates(rows, settings.thresholds.same_picture)
         rows = sync_rows(rows, folder / "work" / "sync", settings, engine, say)
         rows = separate_rows(rows, folder / "work" / "speech", settings, engine, say)
@@ -119,6 +128,12 @@ def list_sources(places: Sequence[Path], folder: Path, settings: Settings) -> li
     return found
 
 
+def of_their_kinds(sources: list[Source], engine: Engine) -> list[Source]:
+    """Each film with the settings of what it is, photographed or drawn: a few looks tell."""
+    kinds = {source.film_id: kind for source, kind in run(engine, film_kind, sources)}
+    return [replace(s, settings=s.settings.of(kinds[s.film_id] or "photo")) for s in sources]
+
+
 def measure_all(sources: list[Source], engine: Engine, say: Say) -> dict[Path, str]:
     """Decode every film once. Returns the reasons of those whose worker died each time."""
     crashed = {}
@@ -135,12 +150,20 @@ def _measure(source: Source) -> str:
     return measure(source) or ""
 
 
-def lip_reader(
-    folder: Path, settings: Settings, sources: list[Source], engine: Engine
-) -> LipReader:
-    """The dataset's reader: the one named in the settings, the one it has, or one fitted now on
-    the films whose ids come first, whatever their order or number of workers."""
-    path = folder / "lips.json"
+def lip_readers(folder: Path, sources: list[Source], engine: Engine) -> dict[str, LipReader]:
+    """The reader of each kind of films that there is."""
+    settings = {source.settings.faces: source.settings for source in sources}
+    return {
+        kind: lip_reader(
+            reader_path(folder, kind), own, [s for s in sources if s.settings == own], engine
+        )
+        for kind, own in settings.items()
+    }
+
+
+def lip_reader(path: Path, settings: Settings, sources: list[Source], engine: Engine) -> LipReader:
+    """The reader named in the settings, the one that is there, or one fitted now on the films
+    whose ids come first, whatever their order or number of workers."""
     if settings.lips:
         given = SHIPPED_TOON if settings.lips == "toon" else Path(settings.lips)
         reader = LipReader.load(given)
@@ -156,7 +179,7 @@ def lip_reader(
 
 
 def judge_all(
-    sources: list[Source], crashed: dict[Path, str], reader: LipReader, engine: Engine
+    sources: list[Source], crashed: dict[Path, str], readers: dict[str, LipReader], engine: Engine
 ) -> list[Row]:
     """Rows of all films in the order of their paths; a second copy of a file is named as such."""
     first: dict[str, Source] = {}
@@ -168,7 +191,9 @@ def judge_all(
     for path, reason in crashed.items():
         source = next(s for s in sources if s.path == path)
         rows.append(file_columns(source) | {"reason": reason})
-    fit_to_judge = [Judged(s, reader) for s in first.values() if s.path not in crashed]
+    fit_to_judge = [
+        Judged(s, readers[s.settings.faces]) for s in first.values() if s.path not in crashed
+    ]
     for judged, found in run(engine, judge, fit_to_judge):
         lost = [file_columns(judged.source) | {"reason": "set aside: its reader died three times"}]
         rows += lost if found is None else found

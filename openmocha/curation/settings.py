@@ -1,6 +1,6 @@
 """Everything that can be set, with defaults for photographed and for drawn films, and a YAML face.
 
-faces: photo                 # or toon
+faces: photo                 # or toon, or auto: each film by what it is
 thresholds: {longest_s: 8}   # only what differs from the defaults
 captions: {url: http://localhost:8000/v1, model: Qwen3-VL}
 """
@@ -45,36 +45,6 @@ class Thresholds:
     same_picture: int = 6  # bits of 64 by which near-duplicates differ at most
 
 
-@dataclass(frozen=True)
-class Shards:
-    """What training shards hold: the model whose encoders make the latents, and the picture."""
-
-    model: str = "toon"
-    width: int = 128
-    height: int = 128
-    latent_frames: int = 32  # of a crop at most; longer clips of the embedded model make several
-    clips_per_shard: int = 64
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A whole curation. `faces` chooses the face finder and the defaults that suit it."""
-
-    faces: str = "photo"
-    looks_per_s: float = 12.0
-    limits: Limits = field(default_factory=Limits)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    shards: Shards = field(default_factory=Shards)
-    captions: Endpoint | None = None
-    prominence: bool = False  # also ask the endpoint whether a character is the main focus
-    lips: str | None = None  # lips.json of another dataset, or "toon": that of drawn mouths
-    syncnet: str | None = (
-        None  # folder or hub repository of its weights: kept clips are asked about
-    )
-    separator: str | None = None  # Demucs' weights: music and noise are taken from behind speech
-    clip_files: bool = False  # also write each kept clip as mp4
-
-
 def toon_thresholds() -> Thresholds:
     """For drawn films: faces are boxes of 110 head units, openings go from 0 to 1."""
     return Thresholds(
@@ -89,13 +59,56 @@ def toon_thresholds() -> Thresholds:
     )
 
 
+@dataclass(frozen=True)
+class Shards:
+    """What training shards hold: the model whose encoders make the latents, and the picture."""
+
+    model: str = "toon"
+    width: int = 128
+    height: int = 128
+    latent_frames: int = 32  # of a crop at most; longer clips of the embedded model make several
+    clips_per_shard: int = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole curation. `faces` chooses the face finder and the defaults that suit it; with "auto"
+    each film is first asked what it is, and `drawn` are the thresholds of those that are drawn."""
+
+    faces: str = "photo"
+    looks_per_s: float = 12.0
+    limits: Limits = field(default_factory=Limits)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    drawn: Thresholds = field(default_factory=toon_thresholds)
+    shards: Shards = field(default_factory=Shards)
+    captions: Endpoint | None = None
+    prominence: bool = False  # also ask the endpoint whether a character is the main focus
+    lips: str | None = None  # lips.json of another dataset, or "toon": that of drawn mouths
+    syncnet: str | None = (
+        None  # folder or hub repository of its weights: kept clips are asked about
+    )
+    separator: str | None = None  # Demucs' weights: music and noise are taken from behind speech
+    clip_files: bool = False  # also write each kept clip as mp4
+
+    def of(self, kind: str) -> "Settings":
+        """What holds for films of a kind, "photo" or "toon", where faces are "auto"."""
+        if self.faces != "auto":
+            return self
+        if kind == "photo":
+            return replace(self, faces="photo")
+        return replace(settings_for("toon"), limits=self.limits, thresholds=self.drawn)
+
+
 def settings_for(faces: str) -> Settings:
-    """The defaults for "photo" or "toon" films. Raises ValueError for another kind."""
-    if faces == "photo":
-        return Settings()
+    """The defaults for "photo" or "toon" films, or for both ("auto"). Raises ValueError for
+    another kind."""
+    if faces in ("photo", "auto"):
+        return Settings(faces=faces)
     if faces == "toon":
         return Settings(faces="toon", looks_per_s=24.0, thresholds=toon_thresholds(), lips="toon")
-    raise ValueError(f"faces are {faces!r}; expected photo (real people) or toon (drawn ones)")
+    raise ValueError(
+        f"faces are {faces!r}; expected photo (real people), toon (drawn ones) or auto (either)"
+    )
 
 
 def load_settings(path: Path) -> Settings:

@@ -65,7 +65,8 @@ def sync_rows(
 
 
 def asked(row: Row) -> bool:
-    return row["reason"] is None and not row.get("parts")
+    """Of kept clips; SyncNet knows photographed faces only."""
+    return row["reason"] is None and not row.get("parts") and row["faces"] == "photo"
 
 
 def job_of(row: Row, folder: Path, weights: str) -> SyncJob:

@@ -20,6 +20,7 @@ from openmocha.curation.lips import (
     compare,
     heard_in,
     opening_track,
+    reader_path,
 )
 from openmocha.curation.listen import MEL_RATE_HZ
 from openmocha.curation.manifest import read_manifest
@@ -35,7 +36,7 @@ SWEPT = {
     "face_share": (0.5, 0.6, 0.7, 0.8, 0.9),
     "face_height": (0.06, 0.09, 0.12, 0.16, 0.2, 0.3),
     "frozen": (0.02, 0.05, 0.1, 0.15, 0.3),
-    "lip_score": (-0.2, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+    "lip_score": (-0.2, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9),
 }
 SHIFTS_S = (-1.0, -0.5, -0.3, -0.2, 0.2, 0.3, 0.5, 1.0)
 PARTNERS = 8  # clips whose sound each clip is given
@@ -49,6 +50,21 @@ def tune(dataset: Path, labels: Path | None = None) -> dict[str, Any]:
     """
     rows = [row for row in read_manifest(dataset) if row["clip_id"] and not row["parts"]]
     settings = load_settings(dataset / "settings.json")
+    kinds = sorted({row["faces"] for row in rows}) or ["photo"]
+    found = {
+        kind: tune_kind([r for r in rows if r["faces"] == kind], dataset, settings.of(kind), labels)
+        for kind in kinds
+    }
+    if len(kinds) == 1:
+        return found[kinds[0]]
+    tables = [f"{kind}:\n{found[kind]['table']}" for kind in kinds]
+    return {"kinds": found, "table": "\n\n".join(tables)}
+
+
+def tune_kind(
+    rows: list[Row], dataset: Path, settings: Settings, labels: Path | None
+) -> dict[str, Any]:
+    """The sweeps over the clips of photographed, or of drawn, films."""
     if labels is not None:
         sweeps = sweep_labels(labelled(rows, read_labels(labels)), settings.thresholds)
         return {"sweeps": sweeps, "table": labels_table(sweeps, settings.thresholds)}
@@ -129,7 +145,7 @@ def sweep_lips(rows: list[Row], dataset: Path, settings: Settings) -> list[dict[
         raise ValueError(
             f"{dataset} holds {len(judged)} clips whose lips were judged; 2 are needed"
         )
-    reader = LipReader.load(dataset / "lips.json")
+    reader = LipReader.load(reader_path(dataset, settings.faces))
     heard = [open_clip(row, dataset, settings, reader) for row in judged[:CLIPS]]
     own = np.array([score(heard_in(clip)) for clip, score in heard])
     swapped = np.array(

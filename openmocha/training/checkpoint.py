@@ -4,8 +4,8 @@
                          state.json      where training stands, and the configuration that made it
                          manifest.json   sha256 of every file above
 
-Everything is written into a temporary folder that is renamed at the end, and renamed again before it
-is deleted, so a folder that has its final name is whole. No file is a pickle.
+Everything is written into a temporary folder that is renamed at the end, and renamed again before
+it is deleted, so a folder that has its final name is whole. No file is a pickle.
 """
 
 import hashlib
@@ -152,5 +152,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    # By another name it is no longer a checkpoint, wherever the deletion stops; the next save sweeps.
+    # By another name it is no checkpoint, wherever the deletion stops; the next save sweeps.
     shutil.rmtree(checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old.tmp")))

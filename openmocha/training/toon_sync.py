@@ -31,6 +31,7 @@ from openmocha.toon.sync import (
     LIPS_WINDOW,
     SIZE,
     ToonSync,
+    load_toon_sync,
     log_mel,
     mel_windows,
     smoothed,
@@ -38,7 +39,7 @@ from openmocha.toon.sync import (
 from openmocha.training.fit import FitConfig, fit
 
 SOURCES = ("close-up", "medium close-up", "medium", "dialogue")
-SHARES = (0.25, 0.25, 0.3, 0.2)
+SHARES = (0.2, 0.2, 0.45, 0.15)  # small mouths are the hard ones
 KEPT = Window(size=48, side=1.5 * LIPS_WINDOW.side)  # what is kept of a frame: a crop with a margin
 FILMS_A_BATCH, WINDOWS_A_FILM = 12, 20
 MOUTHS_WEIGHT = 20.0
@@ -192,11 +193,20 @@ def sync_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float
 
 
 def train_toon_sync(
-    folder: Path, *, time_budget_s: float, num_films: int = 2500, seed: int = 0, workers: int = 1
+    folder: Path,
+    *,
+    time_budget_s: float,
+    num_films: int = 2500,
+    seed: int = 0,
+    workers: int = 1,
+    start: Path | None = None,
 ) -> ToonSync:
-    """Draw `num_films` films, train for a time on them, and save to `folder`/final."""
+    """Draw `num_films` films, train for a time on them, and save to `folder`/final.
+
+    Training goes on from the network saved in `start`, on other films for another `seed`.
+    """
     torch.manual_seed(seed)
-    shots = list(draw_shots(50_000_000, num_films, workers))
+    shots = list(draw_shots(50_000_000 + 100_000 * seed, num_films, workers))
     config = FitConfig(
         time_budget_s=time_budget_s,
         learning_rate=2e-3,
@@ -206,7 +216,10 @@ def train_toon_sync(
         ema_decay=0.998,
     )
     source = batches(shots, np.random.default_rng(seed))
-    trained = fit(Learner(), source, sync_loss, folder, config)
+    learner = Learner()
+    if start is not None:
+        learner.network.load_state_dict(load_toon_sync(start).state_dict())
+    trained = fit(learner, source, sync_loss, folder, config)
     assert isinstance(trained, Learner)
     trained.network.save_pretrained(folder / "final")
     return trained.network
@@ -218,9 +231,15 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=25.0, help="of training, without drawing")
     parser.add_argument("--films", type=int, default=2500)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw films")
+    parser.add_argument("--start", type=Path, help="folder of a network to go on from")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other films")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    minutes, films = given.minutes, given.films
     train_toon_sync(
-        given.folder, time_budget_s=60 * minutes, num_films=films, workers=given.workers
+        given.folder,
+        time_budget_s=60 * given.minutes,
+        num_films=given.films,
+        seed=given.seed,
+        workers=given.workers,
+        start=given.start,
     )
