@@ -175,7 +175,10 @@ class MoChaPipeline:
         speaking = recording is not None and not media.is_silent(recording)
         words = [take.words for take in takes]
         told = self.backbone.understood(words, [take.who for take in takes], seed, speaking)
-        return [replace(take, words=words) for take, words in zip(takes, told, strict=True)]
+        return [
+            replace(take, words=one.words, calm=one.calm)
+            for take, one in zip(takes, told, strict=True)
+        ]
 
     def _identity(self) -> dict[str, Any]:
         """Which model made a film, and on what."""
@@ -204,9 +207,12 @@ class MoChaPipeline:
         if speech is not None and len(takes) > 1:
             parts = list(torch.split(speech, lengths, dim=1))
         encoded = [
-            Conditions(backbone.encode_text(take.words), no_words, part)
+            Conditions(
+                backbone.encode_text(take.words), no_words, part,
+                calm=None if take.calm is None else backbone.encode_text(take.calm),
+            )
             for take, part in zip(takes, parts, strict=True)
-        ]
+        ]  # fmt: skip
         if picture is not None:
             first = backbone.encode_image(picture, sampling.height, sampling.width)
             encoded[0] = replace(encoded[0], known=first)

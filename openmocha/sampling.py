@@ -28,11 +28,12 @@ class Sampling:
     default_shot: str = ""  # for prompts that name none; "" leaves prompts as they are
     guided_to: float = 0.0  # noise level at which guidance ends; what is left are details
     retell: bool = False  # prompts in the model's own words, if it has any (toon/retelling.py)
+    feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
             raise ValueError(f"steps is {self.num_inference_steps}; expected 1 to 1000")
-        for name in ("text_guidance_scale", "speech_guidance_scale"):
+        for name in ("text_guidance_scale", "speech_guidance_scale", "feeling_guidance_scale"):
             scale = getattr(self, name)
             if not 0 <= scale <= 100:  # refuses NaN too
                 raise ValueError(f"{name} is {scale}; expected 0 to 100 (1 = no guidance)")
@@ -45,7 +46,9 @@ class Sampling:
         is then one evaluation instead of three (Kynkaanniemi et al. 2024)."""
         if sigma >= self.guided_to:
             return self
-        return replace(self, text_guidance_scale=1.0, speech_guidance_scale=1.0)
+        return replace(
+            self, text_guidance_scale=1.0, speech_guidance_scale=1.0, feeling_guidance_scale=1.0
+        )
 
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
@@ -55,7 +58,7 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-3])  # the last three: newer than some folders
+        values = store.read_json(Path(file), names[:-4])  # the last four: newer than some folders
         return cls(**{name: values[name] for name in names if name in values})
 
 

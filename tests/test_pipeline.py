@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from openmocha import media
-from openmocha.backbones.backbone import Conditions
+from openmocha.backbones.backbone import Conditions, Told
 from openmocha.backbones.paper import stack_text
 from openmocha.contact_sheet import write_png
 from openmocha.filming import denoise, draw_noise
@@ -42,8 +42,8 @@ def test_drawn_seed_is_reported_and_repeats_the_film(tiny):
     assert (again.frames == film.frames).all()
 
 
-def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling):
-    """Three forwards per step, the formulas written out and no batch."""
+def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling, calm):
+    """A forward per condition and step, the formulas written out and no batch."""
     sigmas = torch.linspace(1, 0, sampling.num_inference_steps + 1)
     x = noise
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
@@ -54,23 +54,31 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling):
             full = pipeline.backbone.transformer(x, sigma[None], [text], speech_tokens)
         text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
         v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
+        if calm is not None:
+            without = pipeline.backbone.transformer(x, sigma[None], [calm], None)
+            v = v + (sampling.feeling_guidance_scale - 1) * (with_text - without)
         x = x + (following - sigma) * v
     return x
 
 
-@pytest.mark.parametrize(("with_speech", "scale"), [(True, 3.0), (True, 2.0), (False, 3.0)])
-def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, scale):
+@pytest.mark.parametrize(
+    ("with_speech", "scale", "feeling"),
+    [(True, 3.0, 1.0), (True, 2.0, 1.0), (False, 3.0, 1.0), (True, 2.0, 4.0), (False, 3.0, 4.0)],
+)
+def test_batched_guidance_equals_one_forward_per_condition(tiny, with_speech, scale, feeling):
     tiny.to("cpu", torch.float32)
     sampling = tiny.sampling.with_given(
-        num_inference_steps=3, text_guidance_scale=2.0, speech_guidance_scale=scale
-    )
+        num_inference_steps=3, text_guidance_scale=2.0, speech_guidance_scale=scale,
+        feeling_guidance_scale=feeling,
+    )  # fmt: skip
     with torch.inference_mode():
-        text, no_text = (tiny.backbone.encode_text(words) for words in (PROMPT, ""))
+        words = (PROMPT, "", "A cat sits.")
+        text, no_text, calm = (tiny.backbone.encode_text(one) for one in words)
         speech = tiny.backbone.encode_speech(voice(), 24) if with_speech else None
         noise = draw_noise(tiny.backbone, 6, sampling, torch.Generator().manual_seed(0))
-        conditions = Conditions(text, no_text, speech)
+        conditions = Conditions(text, no_text, speech, calm=calm)
         latents = denoise(tiny.backbone, noise, conditions, sampling)
-        expected = reference_latents(tiny, noise, text, no_text, speech, sampling)
+        expected = reference_latents(tiny, noise, text, no_text, speech, sampling, calm)
     assert latents.shape == (1, 16, 6, 8, 8)
     assert (latents - noise).abs().mean() > 0.1
     assert (latents - expected).abs().max() < 1e-4 * expected.abs().max()
@@ -292,7 +300,7 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
     )
     monkeypatch.setattr(
         tiny.backbone, "understood",
-        lambda words, people, *known: [f"A close-up. {one} {known}" for one in words],
+        lambda words, people, *known: [Told(f"A close-up. {one} {known}") for one in words],
     )  # fmt: skip
     monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
     settings = {"num_frames": 8, "num_inference_steps": 1, "seed": 5}
@@ -310,9 +318,11 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
 def test_the_embedded_model_understands_other_words():
     backbone = MoChaPipeline.from_pretrained("toon").backbone
     words = "A close-up shot of a little girl in a blue coat, speaking. She looks happy."
-    (told,) = backbone.understood([words], [None], 0, True)
-    assert [told] == backbone.understood([words], [None], 0, True) != [words]
+    (both,) = backbone.understood([words], [None], 0, True)
+    told = both.words
+    assert [both] == backbone.understood([words], [None], 0, True) and told != words
     assert "girl" in told and "blue" in told and "background" in told.lower()
+    assert both.calm not in (None, told) and "calm" not in told  # a happy girl, and a neutral one
     characters = "Characters: A cat(Person1). A man(Person2)."
     for clips in (
         ("Person1 talks.", "Person1 waves."),
@@ -321,6 +331,5 @@ def test_the_embedded_model_understands_other_words():
         told = (
             f"Two video clips.\n\n{characters}\n\nFirst clip: {clips[0]}\n\nSecond clip: {clips[1]}"
         )
-        assert backbone.understood([told], [None], 0, True) == [
-            told
-        ]  # one in each is what it knows
+        one_in_each_is_what_it_knows = backbone.understood([told], [None], 0, True)
+        assert one_in_each_is_what_it_knows == [Told(told)]

@@ -87,19 +87,29 @@ class FilmFormat:
 class Conditions:
     """What a film is made from, encoded once: words and no (or negative) words in the model's own
     form, speech tokens (1, S, layers, width) with the windows (F, W) into them (None: the model's
-    own), and clean first latents (1, C, K, h, w) that the film begins with: an image, or the end of
-    what was made before."""
+    own), clean first latents (1, C, K, h, w) that the film begins with (an image, or the end of
+    what was made before), and the words less their feelings, where they have any."""
 
     words: Any
     no_words: Any
     speech: Tensor | None = None
     windows: Tensor | None = None
     known: Tensor | None = None
+    calm: Any = None
 
     @property
     def num_known(self) -> int:
         """K, how many latent frames are given."""
         return 0 if self.known is None else self.known.shape[2]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A prompt in words that a model was trained with; `calm` is the same with everybody's feelings
+    left out, None where nobody shows any."""
+
+    words: str
+    calm: str | None = None
 
 
 class Solver(ABC):
@@ -147,11 +157,11 @@ class Backbone(ABC):
 
     def understood(
         self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
-    ) -> list[str]:
+    ) -> list[Told]:
         """The prompts of a film's takes in words that the model was trained with, what they leave
         open settled by lots of `seed`; as they are, where a model cannot tell. `people`: whom each
         take shows, where it is one with a tag. `speaking`: whether a voice is heard."""
-        return list(prompts)
+        return [Told(prompt) for prompt in prompts]
 
     @abstractmethod
     def velocity(
@@ -251,7 +261,9 @@ def weighted(passes: Sequence[tuple[float, Any, Tensor | None]]) -> list[tuple[A
 def mocha_passes(
     conditions: Conditions, sampling: Sampling
 ) -> list[tuple[float, Any, Tensor | None]]:
-    """The paper's order: no words and no speech, words alone, both (flow.guidance_weights).
+    """The paper's order: no words and no speech, words alone, both (flow.guidance_weights). Then,
+    with negative weight, the words without feelings: what is small in a picture needs a pull of its
+    own.
 
     No speech is zeros before the projector.
     """
@@ -259,5 +271,8 @@ def mocha_passes(
     speech_scale = 0.0 if speech is None else sampling.speech_guidance_scale
     silence = None if speech is None else torch.zeros_like(speech)
     words = (conditions.no_words, conditions.words, conditions.words)
-    weights = flow.guidance_weights(sampling.text_guidance_scale, speech_scale)
-    return weighted(list(zip(weights, words, (silence, silence, speech), strict=True)))
+    null, text, full = flow.guidance_weights(sampling.text_guidance_scale, speech_scale)
+    pull = 0.0 if conditions.calm is None else sampling.feeling_guidance_scale - 1
+    weights = (null, text + pull, full)
+    passes = list(zip(weights, words, (silence, silence, speech), strict=True))
+    return weighted([*passes, (-pull, conditions.calm, silence)])

@@ -10,7 +10,7 @@ import torch
 from einops import einsum, repeat
 from torch import Tensor
 
-from openmocha.backbones.backbone import Backbone, Conditions, FilmFormat, mocha_passes
+from openmocha.backbones.backbone import Backbone, Conditions, FilmFormat, Told, mocha_passes
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
@@ -19,7 +19,9 @@ from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.toon.caption_reader import CLIPS
-from openmocha.toon.retelling import Retelling
+from openmocha.toon.captions import caption_of
+from openmocha.toon.retelling import Retelling, without_feelings
+from openmocha.toon.stories import Story
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
 
@@ -64,12 +66,12 @@ class PaperBackbone(Backbone):
 
     def understood(
         self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
-    ) -> list[str]:
+    ) -> list[Told]:
         """See the base class: the caption reader's answers, as captions of the film set.
 
         It knows one clip, or two with another person in each; other scripts stay as they are.
         """
-        film, told = Retelling(seed, speaking), []
+        film, told = Retelling(seed, speaking), list[Told]()
         for prompt, who in zip(prompts, people, strict=True):
             shown = [set(TAG.findall(clip.text)) for clip in parse_prompt(prompt).clips]
             known = len(shown) == 1 or (
@@ -78,7 +80,8 @@ class PaperBackbone(Backbone):
                 and shown[0] != shown[1]
             )
             answers = self.text_encoder.answers(prompt) if known else {}
-            told.append(film.caption(answers, len(shown), who) if answers else prompt)
+            story = film.story(answers, len(shown), who) if answers else None
+            told.append(Told(prompt) if story is None else told_story(story))
         return told
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
@@ -126,6 +129,13 @@ class PaperBackbone(Backbone):
         with mixed_precision(self.device, self.dtype):
             latents: Tensor = self.vae.encode(pixels)
         return latents.float()
+
+
+def told_story(story: Story) -> Told:
+    """A story as the captions of the film set tell it, all of it."""
+    calm = without_feelings(story)
+    words = caption_of(story, drop=0.0)
+    return Told(words, None if calm == story else caption_of(calm, drop=0.0))
 
 
 def stack_text(texts: Sequence[TextTokens]) -> TextTokens:

@@ -1,6 +1,6 @@
 """A prompt retold in toon's own words: what of it can be drawn, and what it leaves open settled.
 
-    prompt -> caption reader -> answers to the judge's questions -> story -> caption
+    prompt -> caption reader -> answers to the judge's questions -> story (whose caption is told)
 
 A small model draws what its captions say and smears what they leave open: a skin that nobody told
 becomes something between all skins. So what the reader is sure of is kept. Of the rest, people do
@@ -9,14 +9,13 @@ what the reader thinks likely, and the model is told nearly everything.
 """
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
 from openmocha.toon import labels, stories
 from openmocha.toon.caption_reader import CLIPS, KINDS, SPEAKERS
-from openmocha.toon.captions import caption_of
 from openmocha.toon.stories import Cast, Character, Clip, Story
 
 SURE = 0.5  # probability from which the likeliest answer is taken
@@ -46,8 +45,8 @@ class Retelling:
     people: dict[str, Character] = field(default_factory=dict)
     place: dict[str, str] = field(default_factory=dict)
 
-    def caption(self, answers: Answers, num_clips: int, who: str | None = None) -> str:
-        """The caption of a story of one or two clips that the answers tell of. `who` names the one
+    def story(self, answers: Answers, num_clips: int, who: str | None = None) -> Story:
+        """The story of one or two clips that the answers tell of. `who` names the one
         person of a single clip, if they come again."""
         likely = {name: value[0].float().softmax(-1) for name, value in answers.items()}
         lots = Lots(likely, self.seed)
@@ -58,8 +57,7 @@ class Retelling:
         if who is not None and len(characters) == 1:
             characters[0] = self.people.setdefault(who, characters[0])
         source = "dialogue" if num_clips == CLIPS else "text"
-        story = Story(self.seed, source, tuple(characters), tuple(clips), **self.place)
-        return caption_of(story, drop=0.0)
+        return Story(self.seed, source, tuple(characters), tuple(clips), **self.place)
 
     def _clip(self, lots: "Lots", number: int, num_clips: int, characters: list[Character]) -> Clip:
         """One clip; whom it shows is added to `characters`: one each, where there are two clips."""
@@ -79,6 +77,15 @@ class Retelling:
         possible = SPEAKERS[1 if self.speaking else 0 : 2 + both]
         speaker = SPEAKERS.index(lots.choose("clip", "speaker", number, possible)) - 1
         return Clip(shot, camera, tuple(cast), None if speaker < 0 else speaker, "")
+
+
+def without_feelings(story: Story) -> Story:
+    """The same story, everybody neutral."""
+    calm = [
+        replace(clip, cast=tuple(replace(one, emotion="neutral") for one in clip.cast))
+        for clip in story.clips
+    ]
+    return replace(story, clips=tuple(calm))
 
 
 def told_character(lots: "Lots", slot: int) -> Character:
