@@ -8,6 +8,9 @@ from typing import Any, Self
 from openmocha.models import store
 
 SETTINGS_FILE = "scheduler_config.json"
+FEELINGS_FROM = (
+    0.75  # noise level; above it, who is seen where is settled, and no face is there yet
+)
 MAX_SIDE = 512  # pixels; beyond it a CPU runs out of memory long before the film is done
 
 
@@ -43,7 +46,10 @@ class Sampling:
 
     def at(self, sigma: float) -> Self:
         """The settings of a step at noise level sigma: below `guided_to` without guidance, which
-        is then one evaluation instead of three (Kynkaanniemi et al. 2024)."""
+        is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings are guided in
+        the middle only."""
+        if sigma > FEELINGS_FROM:
+            return replace(self, feeling_guidance_scale=1.0)
         if sigma >= self.guided_to:
             return self
         return replace(

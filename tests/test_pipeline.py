@@ -16,7 +16,7 @@ from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Character, Clip, Script
 from openmocha.rewording import PromptWarning
-from openmocha.sampling import Sampling
+from openmocha.sampling import FEELINGS_FROM, Sampling
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 
@@ -54,7 +54,7 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling, c
             full = pipeline.backbone.transformer(x, sigma[None], [text], speech_tokens)
         text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
         v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
-        if calm is not None:
+        if calm is not None and sigma <= FEELINGS_FROM:
             without = pipeline.backbone.transformer(x, sigma[None], [calm], None)
             v = v + (sampling.feeling_guidance_scale - 1) * (with_text - without)
         x = x + (following - sigma) * v
