@@ -73,7 +73,9 @@ def films(folder: Path, split: str, count: int) -> dict[str, np.ndarray]:
             caption = caption_of(film.truth.story, drop=0.0)
             made = pipeline(caption, film.speech, seed=seed).frames
             kinds = (film.frames, reconstruct(pipeline, film.frames), made)
-            np.savez(path, **dict(zip(KINDS, map(looks_of, kinds), strict=True)))
+            part = path.with_suffix(".part.npz")  # a run that is killed leaves no half a file
+            np.savez(part, **dict(zip(KINDS, map(looks_of, kinds), strict=True)))
+            part.rename(path)
         with np.load(path) as kept:
             for kind in KINDS:
                 found[kind].append(kept[kind])
@@ -81,7 +83,7 @@ def films(folder: Path, split: str, count: int) -> dict[str, np.ndarray]:
 
 
 def batches(true: np.ndarray, other: np.ndarray, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches, half of them true, mirrored and tinted at random."""
+    """Endless batches, half of them true, mirrored at random, darker or lighter."""
     rng = np.random.default_rng(seed)
     kinds = [rearrange(films, "f n c H W -> (f n) c H W") for films in (true, other)]
     while True:

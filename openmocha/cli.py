@@ -100,6 +100,7 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
+    feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
@@ -157,6 +158,7 @@ def generate(
                 num_inference_steps=steps,
                 text_guidance_scale=text_guidance,
                 speech_guidance_scale=speech_guidance,
+                feeling_guidance_scale=feeling_guidance,
                 seed=seed,
                 allow_cut=allow_cut,
                 together=together,

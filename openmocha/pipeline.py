@@ -45,6 +45,7 @@ class FilmSettings(TypedDict, total=False):
     num_inference_steps: int | None
     text_guidance_scale: float | None
     speech_guidance_scale: float | None
+    feeling_guidance_scale: float | None
     negative_prompt: str | None
     seed: int | None
     allow_cut: bool
@@ -88,6 +89,7 @@ class MoChaPipeline:
         num_inference_steps: int | None = None,
         text_guidance_scale: float | None = None,
         speech_guidance_scale: float | None = None,
+        feeling_guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         seed: int | None = None,
         allow_cut: bool = False,
@@ -104,7 +106,8 @@ class MoChaPipeline:
             image: the film's first frame, a file or uint8 (H, W, 3); stretched to the film's size.
             height, width: pixels; the model's own size if not given.
             num_frames: length of a film without speech; with speech, the speech says it.
-            text_guidance_scale, speech_guidance_scale: 1 = no guidance.
+            text_guidance_scale, speech_guidance_scale, feeling_guidance_scale: 1 = no guidance;
+                the last acts on what a retold prompt says of feelings.
             negative_prompt: what the film shall not be; the model's own if not given.
             seed: of the noise; drawn and reported in the settings if not given.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
@@ -125,6 +128,7 @@ class MoChaPipeline:
             num_inference_steps=num_inference_steps,
             text_guidance_scale=text_guidance_scale,
             speech_guidance_scale=speech_guidance_scale,
+            feeling_guidance_scale=feeling_guidance_scale,
         )
         speeches = gather_speeches(() if script is None else script.speech_files, speech)
         recording = media.join_speeches(speeches, GAP_S) if speeches else None

@@ -8,9 +8,8 @@ from typing import Any, Self
 from openmocha.models import store
 
 SETTINGS_FILE = "scheduler_config.json"
-FEELINGS_FROM = (
-    0.75  # noise level; above it, who is seen where is settled, and no face is there yet
-)
+# Noise level below which feelings are guided: above it is settled who is seen where.
+FEELINGS_BELOW = 0.8
 MAX_SIDE = 512  # pixels; beyond it a CPU runs out of memory long before the film is done
 
 
@@ -48,13 +47,11 @@ class Sampling:
         """The settings of a step at noise level sigma: below `guided_to` without guidance, which
         is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings are guided in
         the middle only."""
-        if sigma > FEELINGS_FROM:
-            return replace(self, feeling_guidance_scale=1.0)
-        if sigma >= self.guided_to:
-            return self
-        return replace(
-            self, text_guidance_scale=1.0, speech_guidance_scale=1.0, feeling_guidance_scale=1.0
-        )
+        if sigma < self.guided_to:
+            return replace(
+                self, text_guidance_scale=1.0, speech_guidance_scale=1.0, feeling_guidance_scale=1.0
+            )
+        return self if sigma < FEELINGS_BELOW else replace(self, feeling_guidance_scale=1.0)
 
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""

@@ -1,7 +1,8 @@
 """Each filter drops what it is for, for its own reason, and nothing else; so do duplicates,
 conversations, settings and labels."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from openmocha.curation.judge import answers, conversation, same_place, same_sce
 from openmocha.curation.listen import Heard
 from openmocha.curation.manifest import read_manifest, schema, write_manifest
 from openmocha.curation.settings import Settings, Thresholds, load_settings, settings_for
-from openmocha.curation.tune import labelled, sweep_labels
+from openmocha.curation.tune import labelled, sweep_labels, tune
 from openmocha.curation.watch import Watched
 
 GOOD = {
@@ -237,3 +238,29 @@ def test_labels_say_what_a_threshold_costs():
     assert at[0.16] == {"value": 0.16, "good_kept": 1.0, "bad_dropped": 1.0}
     with pytest.raises(ValueError, match="paths"):
         labelled(rows, [labels[0] | {"path": "c.mp4"}])
+
+
+def test_each_kind_of_films_is_tuned_by_its_own_thresholds(tmp_path):
+    rows = [
+        GOOD | {"path": f"{name}.mp4", "film_id": name, "clip_id": name, "faces": kind,
+                "start_s": 0.0, "end_s": 5.0, "reason": None}
+        for name, kind in (("a", "photo"), ("b", "toon"))
+    ]  # fmt: skip
+    write_manifest(rows, tmp_path / "manifest.parquet")
+    settings = json.dumps(asdict(settings_for("auto")))
+    (tmp_path / "settings.json").write_text(settings)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,start_s,end_s,reason\na.mp4,0,5,\nb.mp4,0,5,\n")
+    found = tune(tmp_path, labels)
+    assert set(found["sweeps"]) == {"photo", "toon"}
+    kept = {
+        kind: {point["value"]: point["good_kept"] for point in sweeps["lip_score"]}
+        for kind, sweeps in found["sweeps"].items()
+    }
+    assert kept["photo"][0.9] == kept["toon"][0.9] == 1.0
+    assert "lip_score (now 0.3)" in found["table"] and "lip_score (now 0.75)" in found["table"]
+    labels.write_text("path,start_s,end_s,reason\nb.mp4,0,5,\n")
+    assert set(tune(tmp_path, labels)["sweeps"]) == {"toon"}  # one kind has none: the other goes on
+    labels.write_text("path,start_s,end_s,reason\nc.mp4,0,5,\n")
+    with pytest.raises(ValueError, match="nothing to sweep over. photo: no clip lies"):
+        tune(tmp_path, labels)

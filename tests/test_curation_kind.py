@@ -10,7 +10,8 @@ import pytest
 from openmocha.curation import kind
 from openmocha.curation.engines import Engine
 from openmocha.curation.faces import Face
-from openmocha.curation.pipeline import list_sources, of_their_kinds
+from openmocha.curation.lips import SHIPPED_TOON, LipReader
+from openmocha.curation.pipeline import curate, lip_readers, list_sources, of_their_kinds
 from openmocha.curation.settings import Thresholds, load_settings, settings_for, toon_thresholds
 from openmocha.media import SPEECH_RATE_HZ, write_film
 
@@ -27,7 +28,9 @@ def noise_film(path: Path, seconds: float = 2.0) -> Path:
 
 
 def kinds_of(place: Path, work: Path) -> dict[str, str]:
-    sources = of_their_kinds(list_sources([place], work, settings_for("auto")), Engine("one"))
+    found = list_sources([place], work, settings_for("auto"))
+    sources, failed = of_their_kinds(found, Engine("one"))
+    assert not failed
     return {source.path.name: source.settings.faces for source in sources}
 
 
@@ -103,3 +106,38 @@ def test_settings_of_either_kind(tmp_path):
     assert (drawn.faces, drawn.looks_per_s, drawn.lips) == ("toon", 24.0, "toon")
     assert drawn.limits == photo.limits == settings.limits
     assert settings_for("toon").of("photo") == settings_for("toon")
+
+
+def test_two_copies_of_a_film_are_asked_once(tmp_path, monkeypatch):
+    film = noise_film(tmp_path / "film.mp4")
+    (tmp_path / "again.mp4").write_bytes(film.read_bytes())
+    faces_seen(monkeypatch, [10.0] * 4, [0.9] * 4)  # there is no fifth look
+    found = list_sources([tmp_path], tmp_path / "work", settings_for("auto"))
+    sources, _ = of_their_kinds([s for s in found if s.path.suffix == ".mp4"], Engine("one"))
+    assert [source.settings.faces for source in sources] == ["toon", "toon"]
+
+
+def test_what_this_machine_could_not_look_at_waits_for_the_next_run(tmp_path, monkeypatch):
+    film = noise_film(tmp_path / "film.mp4")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "photo_presence", full)
+        curated = curate([film], tmp_path / "dataset", settings_for("auto"))
+    assert [row["reason"] for row in curated.rows] == ["set aside: No space left on device"]
+    faces_seen(monkeypatch, [10.0] * 4, [0.9] * 4)
+    again = curate([film], tmp_path / "dataset", settings_for("auto"))
+    assert {row["faces"] for row in again.rows} == {"toon"} and again.set_aside == 0
+
+
+def test_a_reader_of_drawn_mouths_is_not_taken_for_that_of_photographs(tmp_path):
+    LipReader.load(SHIPPED_TOON).save(tmp_path / "lips.json")  # as older versions kept it
+    readers = lip_readers(
+        tmp_path, list_sources([], tmp_path, settings_for("photo")), Engine("one")
+    )
+    assert readers == {}
+    film = noise_film(tmp_path / "film.mp4")
+    sources = list_sources([film], tmp_path / "work", settings_for("photo"))
+    assert lip_readers(tmp_path, sources, Engine("one"))["photo"].hidden is None

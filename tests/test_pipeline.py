@@ -16,7 +16,7 @@ from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Character, Clip, Script
 from openmocha.rewording import PromptWarning
-from openmocha.sampling import FEELINGS_FROM, Sampling
+from openmocha.sampling import FEELINGS_BELOW, Sampling
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 
@@ -54,7 +54,7 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling, c
             full = pipeline.backbone.transformer(x, sigma[None], [text], speech_tokens)
         text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
         v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
-        if calm is not None and sigma <= FEELINGS_FROM:
+        if calm is not None and sigma < FEELINGS_BELOW:
             without = pipeline.backbone.transformer(x, sigma[None], [calm], None)
             v = v + (sampling.feeling_guidance_scale - 1) * (with_text - without)
         x = x + (following - sigma) * v
@@ -101,6 +101,31 @@ def test_guidance_ends_at_a_noise_level_and_costs_nothing_below(tiny, monkeypatc
     assert not np.array_equal(whole.frames, half.frames)
     with pytest.raises(ValueError, match="expected a noise level"):
         replace(tiny.sampling, guided_to=1.5)
+
+
+@pytest.mark.parametrize(
+    ("guided_to", "sigma", "scales"),
+    [(0.3, 0.9, (3, 6, 1)), (0.3, 0.75, (3, 6, 4)), (0.3, 0.2, (1, 1, 1)), (0.95, 0.9, (1, 1, 1))],
+)
+def test_feelings_are_guided_in_the_middle(guided_to, sigma, scales):
+    given = Sampling(
+        text_guidance_scale=3, speech_guidance_scale=6, feeling_guidance_scale=4,
+        guided_to=guided_to,
+    ).at(sigma)  # fmt: skip
+    found = (given.text_guidance_scale, given.speech_guidance_scale, given.feeling_guidance_scale)
+    assert found == scales
+
+
+def test_what_is_told_without_feelings_reaches_the_network(tiny, monkeypatch):
+    monkeypatch.setattr(
+        tiny.backbone, "understood", lambda words, *known: [Told(words[0], "A calm one.")]
+    )
+    monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
+    films = [
+        tiny(PROMPT, voice(0.5), seed=0, num_inference_steps=4, feeling_guidance_scale=scale)
+        for scale in (1.0, 4.0)
+    ]
+    assert not np.array_equal(films[0].frames, films[1].frames)
 
 
 def test_text_is_padded_not_cut():
@@ -300,13 +325,14 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
     )
     monkeypatch.setattr(
         tiny.backbone, "understood",
-        lambda words, people, *known: [Told(f"A close-up. {one} {known}") for one in words],
+        lambda words, people, *known: [Told(f"A close-up. {words[0]} {known}", "A calm one.")],
     )  # fmt: skip
     monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
     settings = {"num_frames": 8, "num_inference_steps": 1, "seed": 5}
     film = tiny("A close-up of a cat.", **settings)
-    assert told == ["", "A close-up. A close-up of a cat. (5, False)"]
+    assert told == ["", "A close-up. A close-up of a cat. (5, False)", "A calm one."]
     assert film.settings["takes"][0]["words"] == told[1]
+    assert film.settings["takes"][0]["calm"] == told[2]
     assert film.settings["prompt"] == "A close-up of a cat."
     image = np.zeros((64, 64, 3), np.uint8)  # shows what a prompt leaves open
     for given in ({"verbatim": True}, {"image": image}):

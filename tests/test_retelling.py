@@ -1,6 +1,7 @@
 """Prompts retold: what the reader is sure of is kept, the rest is settled by lot."""
 
 from dataclasses import replace
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -147,3 +148,15 @@ def test_without_feelings_all_else_stays(seed):
         for clip, emotions in zip(calm.clips, felt, strict=True)
     ]
     assert replace(calm, clips=tuple(clips)) == story
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_captions_without_feelings_differ_in_nothing_else(seed):
+    """Both draw the same wordings: only words of feelings may come or go."""
+    story = make_story(seed, "close-up")
+    feeling = replace(story.clips[0].cast[0], emotion="happy")
+    story = replace(story, clips=(replace(story.clips[0], cast=(feeling,)),))
+    told, calm = (caption_of(one, drop=0.0).split() for one in (story, without_feelings(story)))
+    same = SequenceMatcher(None, told, calm).get_matching_blocks()
+    assert sum(block.size for block in same) >= len(told) - 6
+    assert told != calm

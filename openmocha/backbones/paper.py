@@ -71,7 +71,8 @@ class PaperBackbone(Backbone):
 
         It knows one clip, or two with another person in each; other scripts stay as they are.
         """
-        film, told = Retelling(seed, speaking), list[Told]()
+        film = Retelling(seed, speaking)
+        told: list[Told] = []
         for prompt, who in zip(prompts, people, strict=True):
             shown = [set(TAG.findall(clip.text)) for clip in parse_prompt(prompt).clips]
             known = len(shown) == 1 or (

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from openmocha.curation.faces import FaceFinder, Frame, photo_presence, toon_faces
-from openmocha.curation.measure import Source, stored, stored_path, unfit
+from openmocha.curation.measure import Source, set_aside, stored, stored_path, unfit
 from openmocha.curation.watch import decoded, picture
 
 LOOK_EVERY_S = 0.5
@@ -22,7 +22,8 @@ DRAWN = 22.5  # by which certainty of a drawn face (0 to 1) is weighed against p
 
 
 def film_kind(source: Source) -> str:
-    """ "photo" or "toon"; a film that shows no face, or cannot be read, counts as photographed."""
+    """ "photo" or "toon", or why this machine could not tell ("set aside: ..."). A film that shows
+    no face, or is unfit, counts as photographed."""
     try:
         if unfit(source) is not None:
             return "photo"
@@ -30,8 +31,8 @@ def film_kind(source: Source) -> str:
             return "photo"
         found: dict[str, str] = json.loads(stored_path(source, "kind", None).read_text())
         return found["kind"]
-    except OSError:
-        return "photo"  # whatever it is will be said by `measure`
+    except (OSError, MemoryError) as error:
+        return set_aside(error)
 
 
 def _judged(source: Source) -> bytes:

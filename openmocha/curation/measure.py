@@ -55,10 +55,15 @@ def measure(source: Source) -> str | None:
             if reason:
                 return reason
         return None
-    except OSError as error:
-        return f"set aside: {error.strerror or error}"
-    except MemoryError:
+    except (OSError, MemoryError) as error:
+        return set_aside(error)
+
+
+def set_aside(error: OSError | MemoryError) -> str:
+    """The reason of a film that the next run shall try again: not its own fault."""
+    if isinstance(error, MemoryError):
         return "set aside: out of memory"
+    return f"set aside: {error.strerror or error}"
 
 
 def unfit(source: Source) -> str | None:

@@ -37,11 +37,12 @@ from openmocha.curation.manifest import write_manifest
 from openmocha.curation.measure import Source, measure
 from openmocha.curation.probe import content_id, find_videos
 from openmocha.curation.separate import separate_rows
-from openmocha.curation.settings import Settings
+from openmocha.curation.settings import KINDS, Settings
 from openmocha.curation.shards import write_clip_files, write_shards
 from openmocha.curation.sync import sync_rows
 from openmocha.whole_file import remove_parts, write_text
 
+DIED = "set aside: its reader died three times"
 SAMPLED_FILMS = 400  # of which the lip reader's clips are taken
 Say = Callable[[str], None]
 
@@ -83,10 +84,13 @@ def curate(
             remove_parts(place)
         sources = list_sources(places, folder, settings)
         say(f"{len(sources)} files")
-        sources = of_their_kinds(sources, engine) if settings.faces == "auto" else sources
-        crashed = measure_all(sources, engine, say)
-        readers = lip_readers(folder, sources, engine)
-        rows = judge_all(sources, crashed, readers, engine)
+        failed: dict[Path, str] = {}
+        if settings.faces == "auto":
+            say("each film is asked whether it is photographed or drawn")
+            sources, failed = of_their_kinds(sources, engine)
+        failed |= measure_all([s for s in sources if s.path not in failed], engine, say)
+        readers = lip_readers(folder, [s for s in sources if s.path not in failed], engine)
+        rows = judge_all(sources, failed, readers, engine)
         rows = drop_duplicates(rows, settings.thresholds.same_picture)
         rows = sync_rows(rows, folder / "work" / "sync", settings, engine, say)
         rows = separate_rows(rows, folder / "work" / "speech", settings, engine, say)
@@ -128,19 +132,27 @@ def list_sources(places: Sequence[Path], folder: Path, settings: Settings) -> li
     return found
 
 
-def of_their_kinds(sources: list[Source], engine: Engine) -> list[Source]:
-    """Each film with the settings of what it is, photographed or drawn: a few looks tell."""
-    kinds = {source.film_id: kind for source, kind in run(engine, film_kind, sources)}
-    return [replace(s, settings=s.settings.of(kinds[s.film_id] or "photo")) for s in sources]
+def once_each(sources: list[Source]) -> list[Source]:
+    """The first file of each content: two workers on one film would be in each other's way."""
+    return list({source.film_id: source for source in reversed(sources)}.values())[::-1]
+
+
+def of_their_kinds(sources: list[Source], engine: Engine) -> tuple[list[Source], dict[Path, str]]:
+    """Each film with the settings of what it is, photographed or drawn: a few looks tell. Also the
+    reasons of those that this machine could not look at."""
+    asked = once_each(sources)
+    kinds = {source.film_id: kind or DIED for source, kind in run(engine, film_kind, asked)}
+    failed = {s.path: kinds[s.film_id] for s in asked if kinds[s.film_id] not in KINDS}
+    return [replace(s, settings=s.settings.of(kinds[s.film_id])) for s in sources], failed
 
 
 def measure_all(sources: list[Source], engine: Engine, say: Say) -> dict[Path, str]:
     """Decode every film once. Returns the reasons of those whose worker died each time."""
     crashed = {}
-    once = list({source.film_id: source for source in reversed(sources)}.values())[::-1]
+    once = once_each(sources)
     for number, (source, outcome) in enumerate(run(engine, _measure, once), 1):
         if outcome is None:
-            crashed[source.path] = "set aside: its reader died three times"
+            crashed[source.path] = DIED
         if number % 100 == 0:
             say(f"{number} of {len(once)} files measured")
     return crashed
@@ -155,7 +167,7 @@ def lip_readers(folder: Path, sources: list[Source], engine: Engine) -> dict[str
     settings = {source.settings.faces: source.settings for source in sources}
     return {
         kind: lip_reader(
-            reader_path(folder, kind), own, [s for s in sources if s.settings == own], engine
+            reader_path(folder, kind), own, [s for s in sources if s.settings.faces == kind], engine
         )
         for kind, own in settings.items()
     }
@@ -167,7 +179,7 @@ def lip_reader(path: Path, settings: Settings, sources: list[Source], engine: En
     if settings.lips:
         given = SHIPPED_TOON if settings.lips == "toon" else Path(settings.lips)
         reader = LipReader.load(given)
-    elif path.exists():
+    elif path.exists() and LipReader.load(path).hidden is None:  # else one of drawn mouths
         return LipReader.load(path)
     else:
         chosen = sorted({s.film_id: s for s in sources}.values(), key=lambda s: s.film_id)
@@ -179,7 +191,7 @@ def lip_reader(path: Path, settings: Settings, sources: list[Source], engine: En
 
 
 def judge_all(
-    sources: list[Source], crashed: dict[Path, str], readers: dict[str, LipReader], engine: Engine
+    sources: list[Source], failed: dict[Path, str], readers: dict[str, LipReader], engine: Engine
 ) -> list[Row]:
     """Rows of all films in the order of their paths; a second copy of a file is named as such."""
     first: dict[str, Source] = {}
@@ -188,13 +200,13 @@ def judge_all(
         original = first.setdefault(source.film_id, source)
         if original is not source:
             rows.append(file_columns(source) | {"reason": "same file as another"})
-    for path, reason in crashed.items():
+    for path, reason in failed.items():
         source = next(s for s in sources if s.path == path)
         rows.append(file_columns(source) | {"reason": reason})
     fit_to_judge = [
-        Judged(s, readers[s.settings.faces]) for s in first.values() if s.path not in crashed
+        Judged(s, readers[s.settings.faces]) for s in first.values() if s.path not in failed
     ]
     for judged, found in run(engine, judge, fit_to_judge):
-        lost = [file_columns(judged.source) | {"reason": "set aside: its reader died three times"}]
+        lost = [file_columns(judged.source) | {"reason": DIED}]
         rows += lost if found is None else found
     return sorted(rows, key=lambda r: (r["path"], r.get("start_s", -1), r.get("end_s", -1)))

@@ -13,6 +13,8 @@ from typing import Any
 from openmocha.curation.endpoint import Endpoint
 from openmocha.curation.probe import Limits
 
+KINDS = ("photo", "toon")
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -72,8 +74,9 @@ class Shards:
 
 @dataclass(frozen=True)
 class Settings:
-    """A whole curation. `faces` chooses the face finder and the defaults that suit it; with "auto"
-    each film is first asked what it is, and `drawn` are the thresholds of those that are drawn."""
+    """A whole curation. `faces` chooses the face finder and the defaults that suit it. With "auto"
+    each film is first asked what it is: `drawn` are the thresholds of those that are drawn, and
+    `looks_per_s`, `lips` and what `thresholds` say of SyncNet and of duplicates are not theirs."""
 
     faces: str = "photo"
     looks_per_s: float = 12.0
@@ -94,7 +97,7 @@ class Settings:
         """What holds for films of a kind, "photo" or "toon", where faces are "auto"."""
         if self.faces != "auto":
             return self
-        if kind == "photo":
+        if kind != "toon":
             return replace(self, faces="photo")
         return replace(settings_for("toon"), limits=self.limits, thresholds=self.drawn)
 
@@ -126,6 +129,8 @@ def load_settings(path: Path) -> Settings:
         raise ValueError(f"settings {path} must be keys and values, such as faces: photo")
     captions = content.pop("captions", None)
     settings: Settings = _changed(settings_for(content.get("faces", "photo")), content, str(path))
+    if settings.faces == "auto" and settings.lips == "toon":
+        raise ValueError(f"{path}: lips: toon is for drawn films; with faces: auto they have it")
     if captions is None:
         return settings
     _check_keys(captions, Endpoint, f"{path}: captions")

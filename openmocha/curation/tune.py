@@ -25,7 +25,7 @@ from openmocha.curation.lips import (
 from openmocha.curation.listen import MEL_RATE_HZ
 from openmocha.curation.manifest import read_manifest
 from openmocha.curation.measure import Source, read_film
-from openmocha.curation.settings import Settings, Thresholds, load_settings
+from openmocha.curation.settings import KINDS, Settings, Thresholds, load_settings
 
 Row = dict[str, Any]
 Array = np.ndarray[Any, Any]
@@ -38,38 +38,53 @@ SWEPT = {
     "frozen": (0.02, 0.05, 0.1, 0.15, 0.3),
     "lip_score": (-0.2, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9),
 }
+Sweeps = dict[str, list[dict[str, float]]]
 SHIFTS_S = (-1.0, -0.5, -0.3, -0.2, 0.2, 0.3, 0.5, 1.0)
 PARTNERS = 8  # clips whose sound each clip is given
 CLIPS = 400
 
 
+class NothingToSweep(ValueError):
+    """There are too few clips of a kind."""
+
+
 def tune(dataset: Path, labels: Path | None = None) -> dict[str, Any]:
-    """Sweep thresholds over a dataset. Returns the sweeps, and a table of them in words.
+    """Sweep thresholds over a dataset, its photographed and its drawn films apart. Returns the
+    sweeps by kind ("photo", "toon"), and a table of them in words.
 
     Raises ValueError where the dataset is not one, or holds nothing to sweep over.
     """
     rows = [row for row in read_manifest(dataset) if row["clip_id"] and not row["parts"]]
+    if rows and "faces" not in rows[0]:
+        raise ValueError(
+            f"{dataset} was curated by an older version, which did not note whose faces are "
+            "drawn; curate it again (no film is decoded anew)"
+        )
     settings = load_settings(dataset / "settings.json")
-    kinds = sorted({row["faces"] for row in rows}) or ["photo"]
-    found = {
-        kind: tune_kind([r for r in rows if r["faces"] == kind], dataset, settings.of(kind), labels)
-        for kind in kinds
-    }
-    if len(kinds) == 1:
-        return found[kinds[0]]
-    tables = [f"{kind}:\n{found[kind]['table']}" for kind in kinds]
-    return {"kinds": found, "table": "\n\n".join(tables)}
+    told = None if labels is None else read_labels(labels)
+    sweeps, tables, nothing = {}, [], []
+    for kind in KINDS:
+        own = [row for row in rows if row["faces"] == kind]
+        try:
+            sweeps[kind], table = tune_kind(own, dataset, settings.of(kind), told)
+        except NothingToSweep as reason:
+            nothing.append(f"{kind}: {reason}")
+        else:
+            tables.append(f"{kind}\n{table}")
+    if not sweeps:
+        raise ValueError(f"{dataset} holds nothing to sweep over. {'. '.join(nothing)}")
+    return {"sweeps": sweeps, "table": "\n\n".join(tables)}
 
 
 def tune_kind(
-    rows: list[Row], dataset: Path, settings: Settings, labels: Path | None
-) -> dict[str, Any]:
-    """The sweeps over the clips of photographed, or of drawn, films."""
+    rows: list[Row], dataset: Path, settings: Settings, labels: list[Row] | None
+) -> tuple[Sweeps, str]:
+    """The sweeps over the clips of photographed, or of drawn, films, and their table."""
     if labels is not None:
-        sweeps = sweep_labels(labelled(rows, read_labels(labels)), settings.thresholds)
-        return {"sweeps": sweeps, "table": labels_table(sweeps, settings.thresholds)}
+        sweeps = sweep_labels(labelled(rows, labels), settings.thresholds)
+        return sweeps, labels_table(sweeps, settings.thresholds)
     sweep = sweep_lips(rows, dataset, settings)
-    return {"sweeps": {"lip_score": sweep}, "table": lips_table(sweep, settings.thresholds)}
+    return {"lip_score": sweep}, lips_table(sweep, settings.thresholds)
 
 
 # --- against labels ------------------------------------------------------------------------------
@@ -99,13 +114,11 @@ def labelled(rows: list[Row], labels: list[Row]) -> list[tuple[Row, bool]]:
                 found.append((row, not label["reason"].strip()))
                 break
     if not found:
-        raise ValueError("no clip of the dataset lies in a labelled span; are the paths the same?")
+        raise NothingToSweep("no clip lies in a labelled span; are the paths the same?")
     return found
 
 
-def sweep_labels(
-    clips: list[tuple[Row, bool]], thresholds: Thresholds
-) -> dict[str, list[dict[str, float]]]:
+def sweep_labels(clips: list[tuple[Row, bool]], thresholds: Thresholds) -> Sweeps:
     """For each threshold and value: the share of good clips kept, of bad ones dropped."""
 
     def kept(changed: Thresholds, good: bool) -> float:
@@ -123,7 +136,7 @@ def sweep_labels(
     return sweeps
 
 
-def labels_table(sweeps: dict[str, list[dict[str, float]]], thresholds: Thresholds) -> str:
+def labels_table(sweeps: Sweeps, thresholds: Thresholds) -> str:
     lines = []
     for name, points in sweeps.items():
         lines.append(f"{name} (now {getattr(thresholds, name):g})")
@@ -142,9 +155,7 @@ def sweep_lips(rows: list[Row], dataset: Path, settings: Settings) -> list[dict[
     """For each value of lip_score: the share kept of clips as they are, swapped, and shifted."""
     judged = sorted((r for r in rows if r["lip_score"] is not None), key=lambda r: r["clip_id"])
     if len(judged) < 2:
-        raise ValueError(
-            f"{dataset} holds {len(judged)} clips whose lips were judged; 2 are needed"
-        )
+        raise NothingToSweep(f"the lips of {len(judged)} clips were judged; 2 are needed")
     reader = LipReader.load(reader_path(dataset, settings.faces))
     heard = [open_clip(row, dataset, settings, reader) for row in judged[:CLIPS]]
     own = np.array([score(heard_in(clip)) for clip, score in heard])

@@ -57,6 +57,7 @@ def run_models(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
+    feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
     allow_cut: Annotated[
         bool,
         typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
@@ -82,8 +83,8 @@ def run_models(
         results = {}
         for name, place in runs.items():
             making = Making(
-                name, seed, width, height, steps, text_guidance, speech_guidance, allow_cut,
-                device, memory,
+                name, seed, width, height, steps, text_guidance, speech_guidance, feeling_guidance,
+                allow_cut, device, memory,
             )  # fmt: skip
             made = make_films(chosen, folder, place, making, processes, _say)
             results[name] = {"output": str(place), **asdict(made)}

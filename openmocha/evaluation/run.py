@@ -47,6 +47,7 @@ class Making:
     steps: int | None = None
     text_guidance: float | None = None
     speech_guidance: float | None = None
+    feeling_guidance: float | None = None
     allow_cut: bool = False
     device: str = "cpu"
     memory: str | None = None
@@ -157,6 +158,7 @@ def make_film(pipeline: "MoChaPipeline", item: Item, output: Path, making: Makin
         num_inference_steps=making.steps,
         text_guidance_scale=making.text_guidance,
         speech_guidance_scale=making.speech_guidance,
+        feeling_guidance_scale=making.feeling_guidance,
         seed=making.seed,
         allow_cut=making.allow_cut,
     )
