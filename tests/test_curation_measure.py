@@ -1,6 +1,7 @@
 """Curation's measurements against truths that are known: made films, made sounds, made tracks."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -459,6 +460,36 @@ def test_frames_of_another_rate_are_taken_when_they_are_shown(tmp_path):
     frames = clip_frames(tmp_path / "slow.mp4", 0.0, frame_times(0.0, 1.0))
     levels = [float(f[:, 4:60].mean()) / 2 for f in frames]
     np.testing.assert_allclose(levels, np.arange(24) // 2, atol=0.6)
+
+
+def uneven_film(path: Path) -> np.ndarray:
+    """A film of odd size whose first 24 frames last 1/24 s each and the next 12 twice as long, as
+    phones write them; returns when each is shown."""
+    import av
+
+    ticks = np.concatenate([np.arange(24), 24 + 2 * np.arange(12)])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 129, 97, "yuv444p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 24)
+        for tick, pixels in zip(ticks, striped(36, (97, 129)), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = int(tick), Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return ticks / 24
+
+
+def test_frames_of_a_changing_rate_and_odd_size_are_seen_when_they_are_shown(tmp_path):
+    shown_s = uneven_film(tmp_path / "film.mp4")
+    watched = watch(tmp_path / "film.mp4", lambda frames: [[] for _ in frames], 12.0)
+    np.testing.assert_allclose(watched.frame_s, shown_s, atol=1e-3)
+    np.testing.assert_allclose(watched.look_s[:12], np.arange(12) / 12, atol=1e-3)
+    frames = clip_frames(tmp_path / "film.mp4", 0.5, frame_times(0.5, 1.75))
+    assert frames[0].shape == (97, 129, 3)
+    levels = [float(f[:, 4:60].mean()) / 2 for f in frames]
+    expected = [*range(12, 24), *(24 + np.arange(18) // 2)]
+    np.testing.assert_allclose(levels, expected, atol=0.7)
 
 
 def test_cropping_keeps_the_face_in_the_middle_where_it_can():
