@@ -214,6 +214,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     result["lips closed on p, b, m"] = mean(
         [float(np.mean(row["closed"])) for row in close if row["closed"]]
     )
+    for shot in ("medium", "wide"):
+        far = [row["far_r"] for row in rows if set(row["shots"]) == {shot}]
+        result[f"opening r, {shot}"] = mean([r for r in far if r is not None])
     names = dict.fromkeys(name for row in rows for name, _, _ in row["attributes"])
     for name in (*REQUIRED, *(n for n in names if n not in REQUIRED)):
         answers = [a for row in rows for a in row["attributes"] if a[0] == name]

@@ -41,20 +41,23 @@ def clip_ranges(truth: Truth) -> list[tuple[Clip, slice]]:
 def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth) -> dict[str, Any]:
     """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
 
-    r: opening of the speaker's mouth against the truth, only where all shots are close; closed: are
-    the lips closed on each /p b m/, there too. attributes: one [name, truth, judged] per question
-    of each visible person and each clip. speaker, identity: is the right one talking, and is the
-    right one seen, per clip (None: nothing to tell apart).
+    r: opening of the speaker's mouth against the truth, only where all shots are close, and far_r
+    where none is; closed: are the lips closed on each /p b m/ of close shots. attributes: one
+    [name, truth, judged] per question of each visible person and each clip. speaker, identity: is
+    the right one talking, and is the right one seen, per clip (None: nothing to tell apart).
     """
     ranges = clip_ranges(truth)
     opening = speaker_opening(judged, truth)
-    close = all(clip.shot in CLOSE and clip.speaker is not None for clip, _ in ranges)
+    spoken = all(clip.speaker is not None for clip, _ in ranges)
+    close = spoken and all(clip.shot in CLOSE for clip, _ in ranges)
+    far = spoken and all(clip.shot not in CLOSE for clip, _ in ranges)
     asked = truth.mouth[: len(opening), 0]
     row: dict[str, Any] = {
         "seed": truth.story.seed,
         "source": truth.story.source,
         "shots": [clip.shot for clip, _ in ranges],
         "r": pearson(opening, asked) if close else None,
+        "far_r": pearson(opening, asked) if far else None,
         "closed": closed_on_pressed(opening, truth) if close else [],
         "attributes": attributes_of(judge, judged, frames, truth),
         "people_right": [judged.num_people(w) == len(clip.cast) for clip, w in ranges],
