@@ -1,6 +1,6 @@
 """Can a small network tell the embedded model's films from true ones?
 
-    python -m benchmarks.told_apart --train 72 --test 40 --minutes 4 --films runs/told_apart
+    python -m benchmarks.told_apart --train 56 --test 32 --minutes 2.5 --films runs/told_apart
 
 Films of stories of the training split, the model's and the film set's own, teach two small
 networks: one to tell the model's films from true ones, the other from true ones that went through
@@ -118,9 +118,9 @@ def told_right(teller: nn.Module, true: np.ndarray, other: np.ndarray) -> list[b
 def main() -> None:
     """Make films, train, ask, print and write results/told_apart.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", type=int, default=72, help="stories to learn from")
-    parser.add_argument("--test", type=int, default=40, help="unseen stories")
-    parser.add_argument("--minutes", type=float, default=4.0, help="of training each network")
+    parser.add_argument("--train", type=int, default=56, help="stories to learn from")
+    parser.add_argument("--test", type=int, default=32, help="unseen stories")
+    parser.add_argument("--minutes", type=float, default=2.5, help="of training each network")
     parser.add_argument("--films", type=Path, default=Path("runs/told_apart"))
     given = parser.parse_args()
     torch.set_num_threads(1)

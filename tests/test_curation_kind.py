@@ -123,10 +123,13 @@ def test_what_this_machine_could_not_look_at_waits_for_the_next_run(tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(film.read_bytes())
     with monkeypatch.context() as patched:
         patched.setattr(kind, "photo_presence", full)
-        curated = curate([film], tmp_path / "dataset", settings_for("auto"))
-    assert [row["reason"] for row in curated.rows] == ["set aside: No space left on device"]
+        curated = curate([film, copy], tmp_path / "dataset", settings_for("auto"))
+    reasons = ["set aside: No space left on device", "same file as another"]
+    assert [row["reason"] for row in curated.rows] == reasons
     faces_seen(monkeypatch, [10.0] * 4, [0.9] * 4)
     again = curate([film], tmp_path / "dataset", settings_for("auto"))
     assert {row["faces"] for row in again.rows} == {"toon"} and again.set_aside == 0

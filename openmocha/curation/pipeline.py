@@ -84,12 +84,12 @@ def curate(
             remove_parts(place)
         sources = list_sources(places, folder, settings)
         say(f"{len(sources)} files")
-        failed: dict[Path, str] = {}
+        failed: dict[str, str] = {}  # the reasons of films, by their ids
         if settings.faces == "auto":
             say("each film is asked whether it is photographed or drawn")
             sources, failed = of_their_kinds(sources, engine)
-        failed |= measure_all([s for s in sources if s.path not in failed], engine, say)
-        readers = lip_readers(folder, [s for s in sources if s.path not in failed], engine)
+        failed |= measure_all([s for s in sources if s.film_id not in failed], engine, say)
+        readers = lip_readers(folder, [s for s in sources if s.film_id not in failed], engine)
         rows = judge_all(sources, failed, readers, engine)
         rows = drop_duplicates(rows, settings.thresholds.same_picture)
         rows = sync_rows(rows, folder / "work" / "sync", settings, engine, say)
@@ -137,22 +137,22 @@ def once_each(sources: list[Source]) -> list[Source]:
     return list({source.film_id: source for source in reversed(sources)}.values())[::-1]
 
 
-def of_their_kinds(sources: list[Source], engine: Engine) -> tuple[list[Source], dict[Path, str]]:
+def of_their_kinds(sources: list[Source], engine: Engine) -> tuple[list[Source], dict[str, str]]:
     """Each film with the settings of what it is, photographed or drawn: a few looks tell. Also the
     reasons of those that this machine could not look at."""
-    asked = once_each(sources)
-    kinds = {source.film_id: kind or DIED for source, kind in run(engine, film_kind, asked)}
-    failed = {s.path: kinds[s.film_id] for s in asked if kinds[s.film_id] not in KINDS}
+    asked = run(engine, film_kind, once_each(sources))
+    kinds = {source.film_id: kind or DIED for source, kind in asked}
+    failed = {film_id: kind for film_id, kind in kinds.items() if kind not in KINDS}
     return [replace(s, settings=s.settings.of(kinds[s.film_id])) for s in sources], failed
 
 
-def measure_all(sources: list[Source], engine: Engine, say: Say) -> dict[Path, str]:
-    """Decode every film once. Returns the reasons of those whose worker died each time."""
+def measure_all(sources: list[Source], engine: Engine, say: Say) -> dict[str, str]:
+    """Decode every film once. Returns the reasons, by id, of those whose worker died each time."""
     crashed = {}
     once = once_each(sources)
     for number, (source, outcome) in enumerate(run(engine, _measure, once), 1):
         if outcome is None:
-            crashed[source.path] = DIED
+            crashed[source.film_id] = DIED
         if number % 100 == 0:
             say(f"{number} of {len(once)} files measured")
     return crashed
@@ -191,7 +191,7 @@ def lip_reader(path: Path, settings: Settings, sources: list[Source], engine: En
 
 
 def judge_all(
-    sources: list[Source], failed: dict[Path, str], readers: dict[str, LipReader], engine: Engine
+    sources: list[Source], failed: dict[str, str], readers: dict[str, LipReader], engine: Engine
 ) -> list[Row]:
     """Rows of all films in the order of their paths; a second copy of a file is named as such."""
     first: dict[str, Source] = {}
@@ -200,11 +200,10 @@ def judge_all(
         original = first.setdefault(source.film_id, source)
         if original is not source:
             rows.append(file_columns(source) | {"reason": "same file as another"})
-    for path, reason in failed.items():
-        source = next(s for s in sources if s.path == path)
-        rows.append(file_columns(source) | {"reason": reason})
+    for film_id, reason in failed.items():
+        rows.append(file_columns(first[film_id]) | {"reason": reason})
     fit_to_judge = [
-        Judged(s, readers[s.settings.faces]) for s in first.values() if s.path not in failed
+        Judged(s, readers[s.settings.faces]) for s in first.values() if s.film_id not in failed
     ]
     for judged, found in run(engine, judge, fit_to_judge):
         lost = [file_columns(judged.source) | {"reason": DIED}]
