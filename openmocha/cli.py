@@ -348,20 +348,26 @@ def ablate(
         list[str] | None, typer.Option(help="Only this one; repeatable. All of them take hours.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
-    stories: Annotated[int, typer.Option(min=1, help="Close-ups to draw; others follow.")] = 700,
-    base_steps: Annotated[int, typer.Option(min=1, help="Of what all variants start from.")] = 2400,
-    steps: Annotated[int, typer.Option(min=3, help="Of each variant.")] = 400,
+    stories: Annotated[
+        int | None, typer.Option(min=1, help="Close-ups to draw; others follow.")
+    ] = None,
+    base_steps: Annotated[
+        int | None, typer.Option(min=1, help="Of what all variants start from.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=3, help="Of each variant.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw films.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Repeat the paper's ablations with small models: tables 3 to 6."""
+    """Repeat the paper's ablations with small models: tables 3 to 6. What is not given is as in
+    docs/benchmark.md."""
     with plain_errors(as_json):
         if domain != "toon":
             raise ValueError(f"the ablations are of toon, not {domain!r}: their truth is known")
         from openmocha.evaluation import ablations
         from openmocha.training.ablations import VARIANTS, AblationBudget
 
-        budget = AblationBudget(stories, base_steps, steps)
+        given = {"stories": stories, "base_steps": base_steps, "steps": steps}
+        budget = AblationBudget(**{k: v for k, v in given.items() if v is not None})
         rows = ablations.ablate(
             output,
             variant or list(VARIANTS),

@@ -120,3 +120,18 @@ def test_from_nothing_to_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert scoring.markdown(again) == scoring.markdown(table)
     assert weights.stat().st_mtime_ns == made
     assert scoring.markdown(table).count("\n") == 5
+
+
+def test_the_command_spends_what_is_given_and_otherwise_the_whole_budget(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from openmocha.cli import app
+
+    spent = []
+    monkeypatch.setattr(
+        scoring, "ablate", lambda folder, variants, seeds, budget, *rest: spent.append(budget) or []
+    )
+    for options in ([], ["--steps", "30"]):
+        told = CliRunner().invoke(app, ["ablate", "toon", "-o", str(tmp_path), *options])
+        assert told.exit_code == 0, told.output
+    assert spent == [AblationBudget(), AblationBudget(steps=30)]
