@@ -93,20 +93,24 @@ def cuts(folder: Path, rows: list[Row]) -> dict[str, Any]:
     return {"f1": round(2 * hits / (found + true), 4), "found": found, "true": true, "hits": hits}
 
 
-def speech_edges(scenes: list[tuple[Row, list[Row]]]) -> dict[str, float]:
+def speech_edges(scenes: list[tuple[Row, list[Row]]]) -> dict[str, Any]:
     """The share of beginnings and ends of speech that are found within 0.1 s, of all scenes in
-    which speech is heard clearly."""
+    which speech is heard clearly; of each scene in which some are not, how far those are off."""
     off: list[float] = []
+    missed: list[list[float]] = []
     for truth, rows in scenes:
         if truth["kind"] in ("music", "noise", "loud background"):
             continue
         found = [span for row in rows if not row["parts"] for span in row["speech_s"]]
-        for span in long_spans(truth["speech_s"]):
-            off += [min((abs(f[k] - span[k]) for f in found), default=9.0) for k in (0, 1)]
+        edges = [(span[k], k) for span in long_spans(truth["speech_s"]) for k in (0, 1)]
+        here = [min((abs(f[k] - at) for f in found), default=9.0) for at, k in edges]
+        off += here
+        missed.append([round(error, 2) for error in here if error > NEAR_S])
     return {
         "within_0.1_s": round(float((np.array(off) <= NEAR_S).mean()), 4),
         "median_s": round(float(np.median(off)), 4),
         "edges": len(off),
+        "missed_by_scene_s": [errors for errors in missed if errors],
     }
 
 
