@@ -15,6 +15,7 @@ TARGETS = {
     "lips closed on p, b, m": "0.80",
     "opening r, medium": "0.70",
     "opening r, wide": "reported",
+    "evenness of motion": "1",
     "facing": "0.80",
     "emotion": "0.80",
     "camera": "0.80",

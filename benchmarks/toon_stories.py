@@ -31,6 +31,7 @@ from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, spe
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
+from openmocha.training.shards import FRAMES_PER_LATENT
 
 RESULTS = Path(__file__).parent / "results"
 JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
@@ -193,6 +194,7 @@ def judged_row(
     """score_film's row, with the loudness predictor's r and what R2 of opening needs."""
     judged = judge.read(frames)
     row = score_film(judge, judged, frames, film.truth)
+    row["evenness"] = evenness(frames)
     if row["r"] is not None and film.speech is not None:
         opening = film.truth.mouth[: len(frames), 0]
         row["r_loudness"] = pearson(loudness.predict(film.speech, len(frames), settings), opening)
@@ -201,6 +203,15 @@ def judged_row(
         row["opening_mean"] = float(opening.mean())
         row["opening_square"] = float(np.square(opening).mean())
     return row
+
+
+def evenness(frames: np.ndarray) -> float:
+    """How much a picture changes between the four frames of a latent, over how much from the last
+    of them to the next latent's first: about 1 where motion is even, 0 in a film of stills."""
+    changes = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
+    to_next = np.arange(1, len(frames)) % FRAMES_PER_LATENT == 0
+    # medians: a cut is no motion
+    return float(np.median(changes[~to_next]) / max(np.median(changes[to_next]), 1e-6))
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -217,6 +228,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for shot in ("medium", "wide"):
         far = [row["far_r"] for row in rows if set(row["shots"]) == {shot}]
         result[f"opening r, {shot}"] = mean([r for r in far if r is not None])
+    result["evenness of motion"] = mean([row["evenness"] for row in rows])
     names = dict.fromkeys(name for row in rows for name, _, _ in row["attributes"])
     for name in (*REQUIRED, *(n for n in names if n not in REQUIRED)):
         answers = [a for row in rows for a in row["attributes"] if a[0] == name]

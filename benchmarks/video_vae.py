@@ -3,8 +3,10 @@
     python -m benchmarks.video_vae runs/video_vae/final --films 100 [--judge FOLDER]
 
 PSNR in dB of whole frames and of mouth crops (a mouth's box and a quarter of its width around it),
-the mean over films of the test split with 95% bootstrap intervals; with a judge also how well mouth
-opening can be read from reconstructed close-ups. Results go to benchmarks/results/video_vae.json.
+and how much of what moves there within the four frames of a latent is missed (1 where they are all
+alike), the mean over films of the test split with 95% bootstrap intervals; with a judge also how
+well mouth opening can be read from reconstructed close-ups. Results go to
+benchmarks/results/video_vae.json.
 """
 
 import argparse
@@ -16,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
+from torch import Tensor
 
 from benchmarks.intervals import bootstrap_mean
 from benchmarks.machine import machine
@@ -26,7 +29,7 @@ from openmocha.toon.films import Film, Request, film_stream
 from openmocha.toon.judge import Judge, load_judge
 from openmocha.toon.stories import SOURCES
 from openmocha.training.film_crops import mouth_mask, to_video
-from openmocha.training.video_vae import psnr
+from openmocha.training.video_vae import psnr, within_latents
 
 RESULTS = Path(__file__).parent / "results"
 CLOSE = ("close-up", "medium close-up")
@@ -79,6 +82,7 @@ def film_row(vae: VideoVAE, film: Film, judge: Judge | None) -> dict[str, Any]:
         "size": f"{width}x{height}",
         "psnr": psnr(decoded, video),
         "mouth_psnr": psnr(decoded, video, mask) if mask.any() else None,
+        "mouth_motion_missed": motion_missed(decoded, video, mask) if mask.any() else None,
     }
     shots = [clip for clip, _ in clip_ranges(film.truth)]
     if judge is not None and all(c.shot in CLOSE and c.speaker is not None for c in shots):
@@ -88,6 +92,15 @@ def film_row(vae: VideoVAE, film: Film, judge: Judge | None) -> dict[str, Any]:
     return row
 
 
+def motion_missed(decoded: Tensor, video: Tensor, mask: Tensor) -> float:
+    """The squared error of what moves within latents under a mask (1, T, H, W), over its square."""
+    moving, error = (
+        reduce(within_latents(v) ** 2, "b t c h w -> b t h w", "mean")
+        for v in (video, decoded - video)
+    )
+    return float(error[mask].sum() / moving[mask].sum())
+
+
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means with their intervals: all films, close shots alone, and each size."""
     close = [row for row in rows if row["source"] in CLOSE]
@@ -95,7 +108,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     groups |= {size: [r for r in rows if r["size"] == size] for size in {r["size"] for r in rows}}
     content: dict[str, Any] = {}
     for name, group in groups.items():
-        for measure in ("psnr", "mouth_psnr"):
+        for measure in ("psnr", "mouth_psnr", "mouth_motion_missed"):
             values = [row[measure] for row in group if row[measure] is not None]
             content[f"{measure}_{name}"] = [round(v, 2) for v in bootstrap_mean(values)]
     read = [row for row in rows if "read" in row]

@@ -213,6 +213,20 @@ def test_the_loss_counts_mouths_and_edges_as_it_says() -> None:
     assert float(loss) == pytest.approx(3 * 0.25 + 3 * 0.5)  # every pixel differs from the next
 
 
+def test_the_loss_sees_that_the_frames_of_a_latent_stand_still() -> None:
+    film = (torch.arange(12) % 4 * 0.2).view(1, 12, 1, 1, 1).expand(1, 12, 3, 8, 8).clone()
+    still = torch.full_like(film, 0.3)  # the mean of each group
+    batch = Batch(film, torch.ones(1, 12, 8, 8, dtype=torch.bool), torch.zeros(1, 12))
+    seen, unseen = (VideoVAETraining(motion_weight=weight) for weight in (100.0, 0.0))
+    loss, measures = training.reconstruction_loss(still, batch, seen)
+    without, _ = training.reconstruction_loss(still, batch, unseen)
+    assert float(loss - without) == pytest.approx(100 * (0.3**2 + 0.1**2) / 2, rel=0.02)
+    assert measures["motion_missed"] == pytest.approx(1, rel=0.02)
+    assert training.reconstruction_loss(film, batch, seen)[1]["motion_missed"] == 0
+    brighter, measures = training.reconstruction_loss(film + 0.5, batch, seen)
+    assert measures["motion_missed"] == pytest.approx(0, abs=1e-4)  # what stays is no motion
+
+
 def test_half_of_the_windows_cover_a_mouth() -> None:
     mouth = np.zeros((12, 96, 160), bool)
     mouth[:, 40:42, 150:152] = True

@@ -1,6 +1,6 @@
 """Train the toon VAE on films drawn while it learns.
 
-    crops (film_crops.py) -> encode, decode -> weighted L1 + edges
+    crops (film_crops.py) -> encode, decode -> weighted L1 + edges + motion
 
 The encoder starts at principal components (principal.py) and learns with the decoder, on a leash:
 its latents may not go far from those components, so that they stay smooth over space and easy to
@@ -38,6 +38,7 @@ from openmocha.training.film_crops import (
 from openmocha.training.fit import Evaluation, FitConfig, LossFunction, fit
 from openmocha.training.muon import Muon
 from openmocha.training.principal import start_at_principal_components
+from openmocha.training.shards import FRAMES_PER_LATENT
 
 OPENING_VARIANCE = 0.05  # of mouths in films, about
 
@@ -58,6 +59,7 @@ class VideoVAETraining:
 
     mouth_weight: float = 10.0
     edge_weight: float = 1.0
+    motion_weight: float = 300.0  # of the squared error of what moves within a latent's frames
     joint_share: float = 0.5  # of the time in which the encoder learns too
     leash: float = 0.02  # weight of the encoder's distance to where it started
     read_weight: float = 0.2  # of the error of opening read from latents, in deviations
@@ -68,9 +70,12 @@ class VideoVAETraining:
 def reconstruction_loss(
     prediction: Tensor, batch: Batch, settings: VideoVAETraining
 ) -> tuple[Tensor, dict[str, float]]:
-    """Weighted L1 of pixels and of their differences to the next pixel right and below.
+    """Weighted L1 of pixels and of their differences to the next pixel right and below, and
+    squares of what moves within a latent's frames.
 
-    Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W).
+    Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W). L1 alone comes to rest
+    where the frames of a latent are all alike: their median is the best guess of a decoder that has
+    not found out yet which is which. Squares pull on from there.
     """
     # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
     error = (prediction - batch.video).to(matrix_dtype(prediction.device))
@@ -79,8 +84,26 @@ def reconstruction_loss(
     pixels = (weight * magnitude).mean(dtype=torch.float32)
     across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean(dtype=torch.float32)
     down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean(dtype=torch.float32)
-    loss = pixels + settings.edge_weight * (across + down)
-    return loss, {"l1": float(magnitude.detach().mean(dtype=torch.float32))}
+    moved = (weight * within_latents(error).square()).mean(dtype=torch.float32)
+    motion = moved / settings.mouth_weight
+    loss = pixels + settings.edge_weight * (across + down) + settings.motion_weight * motion
+    missed = moved.detach() / motion_energy(batch.video, weight)
+    mean = magnitude.detach().mean(dtype=torch.float32)
+    return loss, {"l1": float(mean), "motion_missed": float(missed)}
+
+
+def within_latents(video: Tensor) -> Tensor:
+    """What moves within the four frames of a latent: video (B, T, ...) less their mean."""
+    groups = rearrange(video, "b (f r) c h w -> b f r c h w", r=FRAMES_PER_LATENT)
+    moving = groups - groups.mean(dim=2, keepdim=True)
+    return rearrange(moving, "b f r c h w -> b (f r) c h w")
+
+
+def motion_energy(video: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean square of what moves within latents: all of it is missed where a latent's
+    frames are alike."""
+    moving = within_latents(video.to(weight.dtype)).square()
+    return (weight * moving).mean(dtype=torch.float32).clamp(min=1e-8)
 
 
 def add_latent_noise(latents: Tensor, max_noise: float) -> Tensor:
