@@ -2,9 +2,11 @@
 
     python -m benchmarks.contact_sheet runs/toon_stories --output docs/films.png
     python -m benchmarks.contact_sheet runs/toon_stories --worst 6 --output docs/failures.png
+    python -m benchmarks.contact_sheet runs/toon_stories --play docs
 
 Takes the films that benchmarks.toon_stories has kept: the first two close-ups and medium close-ups,
-the first medium shot and the first dialogue, or those that failed most.
+the first medium shot and the first dialogue, or those that failed most. With --play the first
+close-up and the first dialogue as films with sound, the true film to the right.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import numpy as np
 
 from benchmarks.toon_stories import film_path
 from openmocha.contact_sheet import write_png
+from openmocha.media import FPS, write_film
 from openmocha.toon.films import make_film
 
 STORIES = (
@@ -26,6 +29,7 @@ STORIES = (
     (11, "medium"),
     (15, "dialogue"),
 )
+PLAYED = (STORIES[0], STORIES[-1])
 SHOWN = range(8, 128, 20)  # frames, from left to right
 
 
@@ -35,7 +39,10 @@ def main() -> None:
     parser.add_argument("films", type=Path, help="folder of benchmarks.toon_stories")
     parser.add_argument("--output", type=Path, default=Path("docs/films.png"))
     parser.add_argument("--worst", type=int, help="instead so many films that obey least")
+    parser.add_argument("--play", type=Path, help="instead two films, into this folder")
     options = parser.parse_args()
+    if options.play is not None:
+        return play(options.films, options.play)
     stories = STORIES if options.worst is None else worst(options.films, options.worst)
     rows = []
     for seed, source in stories:
@@ -43,6 +50,15 @@ def main() -> None:
             rows.append(kept["frames"])
         rows.append(make_film(seed, source, split="test").frames)
     write_png(options.output, np.concatenate([strip(frames) for frames in rows]))
+
+
+def play(films: Path, folder: Path) -> None:
+    """Write PLAYED as mp4."""
+    for seed, source in PLAYED:
+        true = make_film(seed, source, split="test")
+        with np.load(film_path(films, seed, source)) as kept:
+            both = np.concatenate([kept["frames"], true.frames], axis=2)
+        write_film(folder / f"{source}.mp4", both, true.speech, FPS, {"prompt": true.caption})
 
 
 def worst(films: Path, count: int) -> list[tuple[int, str]]:
