@@ -1,4 +1,4 @@
-"""The picture of the README: a model's films of unseen stories above the true ones, not selected.
+"""The README's pictures and films: those of unseen stories beside the true ones, not selected.
 
     python -m benchmarks.contact_sheet runs/toon_stories --output docs/films.png
     python -m benchmarks.contact_sheet runs/toon_stories --worst 6 --output docs/failures.png
@@ -38,8 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("films", type=Path, help="folder of benchmarks.toon_stories")
     parser.add_argument("--output", type=Path, default=Path("docs/films.png"))
-    parser.add_argument("--worst", type=int, help="instead so many films that obey least")
-    parser.add_argument("--play", type=Path, help="instead two films, into this folder")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--worst", type=int, help="instead so many films that obey least")
+    other.add_argument("--play", type=Path, help="instead two films, into this folder")
     options = parser.parse_args()
     if options.play is not None:
         return play(options.films, options.play)

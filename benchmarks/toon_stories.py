@@ -211,7 +211,7 @@ def evenness(frames: np.ndarray) -> float:
     changes = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
     to_next = np.arange(1, len(frames)) % FRAMES_PER_LATENT == 0
     # medians: a cut is no motion
-    return float(np.median(changes[~to_next]) / max(np.median(changes[to_next]), 1e-6))
+    return float(np.median(changes[~to_next]) / max(np.median(changes[to_next]), 0.01))
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

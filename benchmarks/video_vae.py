@@ -92,13 +92,15 @@ def film_row(vae: VideoVAE, film: Film, judge: Judge | None) -> dict[str, Any]:
     return row
 
 
-def motion_missed(decoded: Tensor, video: Tensor, mask: Tensor) -> float:
-    """The squared error of what moves within latents under a mask (1, T, H, W), over its square."""
+def motion_missed(decoded: Tensor, video: Tensor, mask: Tensor) -> float | None:
+    """The squared error of what moves within latents under a mask (1, T, H, W), over its square:
+    more than 1 where it moves wrongly, None where nothing moves."""
     moving, error = (
         reduce(within_latents(v) ** 2, "b t c h w -> b t h w", "mean")
         for v in (video, decoded - video)
     )
-    return float(error[mask].sum() / moving[mask].sum())
+    energy = float(moving[mask].sum())
+    return float(error[mask].sum()) / energy if energy > 0 else None
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

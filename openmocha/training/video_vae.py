@@ -59,7 +59,9 @@ class VideoVAETraining:
 
     mouth_weight: float = 10.0
     edge_weight: float = 1.0
-    motion_weight: float = 300.0  # of the squared error of what moves within a latent's frames
+    # of the squared error of what moves within a latent's frames: of mouths; of the rest a
+    # mouth_weight-th of it
+    motion_weight: float = 300.0
     joint_share: float = 0.5  # of the time in which the encoder learns too
     leash: float = 0.02  # weight of the encoder's distance to where it started
     read_weight: float = 0.2  # of the error of opening read from latents, in deviations
@@ -73,18 +75,19 @@ def reconstruction_loss(
     """Weighted L1 of pixels and of their differences to the next pixel right and below, and
     squares of what moves within a latent's frames.
 
-    Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W). L1 alone comes to rest
-    where the frames of a latent are all alike: their median is the best guess of a decoder that has
-    not found out yet which is which. Squares pull on from there.
+    Mouth pixels count `mouth_weight` times. Both videos are (B, T, 3, H, W). With L1 alone decoders
+    drew the frames of a latent all alike: while they can only guess which is which, the best guess
+    is the median, which stays where it is; that of squares is the mean, which moves at once.
     """
     # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
-    error = (prediction - batch.video).to(matrix_dtype(prediction.device))
+    difference = prediction - batch.video
+    error = difference.to(matrix_dtype(prediction.device))
     weight = 1 + (settings.mouth_weight - 1) * batch.mouth[:, :, None].to(error.dtype)
     magnitude = error.abs()
     pixels = (weight * magnitude).mean(dtype=torch.float32)
     across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean(dtype=torch.float32)
     down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean(dtype=torch.float32)
-    moved = (weight * within_latents(error).square()).mean(dtype=torch.float32)
+    moved = (weight * within_latents(difference).square()).mean(dtype=torch.float32)
     motion = moved / settings.mouth_weight
     loss = pixels + settings.edge_weight * (across + down) + settings.motion_weight * motion
     missed = moved.detach() / motion_energy(batch.video, weight)
@@ -93,7 +96,7 @@ def reconstruction_loss(
 
 
 def within_latents(video: Tensor) -> Tensor:
-    """What moves within the four frames of a latent: video (B, T, ...) less their mean."""
+    """What moves within the four frames of a latent: video (B, T, C, H, W) less their mean."""
     groups = rearrange(video, "b (f r) c h w -> b f r c h w", r=FRAMES_PER_LATENT)
     moving = groups - groups.mean(dim=2, keepdim=True)
     return rearrange(moving, "b f r c h w -> b (f r) c h w")
@@ -102,7 +105,7 @@ def within_latents(video: Tensor) -> Tensor:
 def motion_energy(video: Tensor, weight: Tensor) -> Tensor:
     """The weighted mean square of what moves within latents: all of it is missed where a latent's
     frames are alike."""
-    moving = within_latents(video.to(weight.dtype)).square()
+    moving = within_latents(video).square()
     return (weight * moving).mean(dtype=torch.float32).clamp(min=1e-8)
 
 
