@@ -79,8 +79,8 @@ def reconstruction_loss(
     drew the frames of a latent all alike: while they can only guess which is which, the best guess
     is the median, which stays where it is; that of squares is the mean, which moves at once.
     """
-    # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
     difference = prediction - batch.video
+    # Half the memory traffic; the derivative of L1 needs no more than signs and weights.
     error = difference.to(matrix_dtype(prediction.device))
     weight = 1 + (settings.mouth_weight - 1) * batch.mouth[:, :, None].to(error.dtype)
     magnitude = error.abs()
