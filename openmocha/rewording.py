@@ -12,7 +12,12 @@ from typing import NamedTuple
 from openmocha.prompt import TAG, Character, Script
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
+# what a clip's sentences may say of where it is, and of its light: "light skin" is none
 _SETTING = re.compile(r"\b(background|backdrop|behind|setting|set in|takes place)\b", re.I)
+_LIGHT = re.compile(
+    r"\b(lighting|lit|bathed in|\w+light|(soft|warm|cool|evening|night|sunset|golden) light)\b",
+    re.I,
+)
 _SAME = re.compile(r"\bsame\b", re.I)
 # "long hair" and "a wide grin" are no shots
 _SHOT = re.compile(
@@ -42,15 +47,24 @@ def clip_alone(script: Script, number: int) -> str:
 
 
 def _set_somewhere(script: Script, number: int) -> str:
-    """The text of a clip with the sentences that say where it is, if need be an earlier
-    clip's."""
+    """The text of a clip with the sentences that say where it is and in what light, if need be an
+    earlier clip's."""
     told = [SENTENCE.split(clip.text.strip()) for clip in script.clips[: number + 1]]
-    own = [s for s in told[-1] if not (_SETTING.search(s) and _SAME.search(s))]
-    for sentences in reversed([*told[:-1], own]):
-        setting = [s for s in sentences if _SETTING.search(s) and not _SAME.search(s)]
-        if setting:
-            return " ".join([*own, *(s for s in setting if s not in own)])
-    return script.clips[number].text
+    place, light = (_latest(told, about) for about in (_SETTING, _LIGHT))
+    own = [s for s in told[-1] if not (place and _SETTING.search(s) and _SAME.search(s))]
+    return " ".join(dict.fromkeys([*own, *place, *light]))
+
+
+def _latest(told: list[list[str]], about: re.Pattern[str]) -> list[str]:
+    """The sentences about something, of the last clip that has any; of an earlier one those that
+    name nobody, for who is seen there is not seen here."""
+    for sentences in reversed(told):
+        found = [s for s in sentences if about.search(s) and not _SAME.search(s)]
+        if sentences is not told[-1]:
+            found = [s for s in found if not TAG.search(s)]
+        if found:
+            return found
+    return []
 
 
 class _Told(NamedTuple):
@@ -64,7 +78,7 @@ class _Told(NamedTuple):
 def _told(character: Character) -> _Told:
     own = re.compile(rf"\s*\({character.tag}\)")
     before = own.split(character.description, maxsplit=1)[0]
-    noun = re.sub(r"^(An?|The)\s+", "", re.split(r"[.!?]\s+", before)[-1])
+    noun = re.sub(r"^(an?|the)\s+", "", re.split(r"[.!?]\s+", before)[-1], flags=re.I)
     plain = re.sub(r"\s*\(Person\d+\)", "", character.description)
     first, _, rest = re.sub(r"(?<=[.!?])\s+", "\n", plain, count=1).partition("\n")
     others = partial(TAG.sub, "another person")

@@ -72,6 +72,22 @@ def test_a_clip_alone_is_set_where_an_earlier_one_says():
     assert clip_alone(script, 3) == "An elderly man laughs. Behind is a green wall."
 
 
+def test_a_clip_alone_is_in_the_light_that_an_earlier_one_says():
+    script = script_of(
+        "A close-up of Person1 with light skin. The background is a bar. The lighting is warm.",
+        "Person2 nods in daylight, before Person1. A sign is lit.",
+        "Person1 laughs.",
+        "Person1 sleeps, bathed in light before a red background.",
+        "Person2 nods.",
+    )
+    bar, warm = "The background is a bar.", "The lighting is warm."
+    assert clip_alone(script, 0).endswith(f"light skin. {bar} {warm}")
+    assert clip_alone(script, 1).endswith(f"A sign is lit. {bar}")
+    assert clip_alone(script, 2).endswith(f"laughs. {bar} A sign is lit.")
+    # who is seen in one clip is not seen in the next
+    assert clip_alone(script, 4).endswith(f"nods. {bar} A sign is lit.")
+
+
 @pytest.mark.skipif(not (SHARED / "mochabench").is_dir(), reason="needs ../shared/mochabench")
 def test_clips_of_the_benchmark_alone_have_no_tags_left():
     items = read_benchmark(SHARED / "mochabench/benchmark")

@@ -140,10 +140,10 @@ class Lots:
         chances = chances / chances.sum()
         if chances.max() >= SURE:
             return allowed[int(chances.argmax())]
-        if name in PLAIN:
-            return PLAIN[name]
         if settled is not None:
             return settled
+        if name in PLAIN:
+            return PLAIN[name]
         key = (self.seed, zlib.crc32(f"{kind} {name}".encode()), slot)
         drawn = np.random.default_rng(key).random()
         return allowed[min(int((chances.cumsum(0) < drawn).sum()), len(allowed) - 1)]
