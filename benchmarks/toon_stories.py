@@ -15,6 +15,7 @@ The captions tell all that is asked about. Training captions leave out a fifth o
 """
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -28,6 +29,7 @@ from benchmarks import loudness
 from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, speaker_opening
+from openmocha.models.store import CHECKSUMS, model_folder
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
@@ -39,7 +41,7 @@ JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
 SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
 REQUIRED = ("hair_colour", "skin", "clothes_colour", "background_colour", "shot", "species")
 # what films of one folder share
-FILMS_OF = ("model", "steps", "from_image", "split", "drop", "verbatim", "together")
+FILMS_OF = ("model", "steps", "from_image", "split", "drop", "verbatim", "together", "guided_to")
 ENVELOPE_FILMS = 60  # training films that the loudness predictor is fitted on
 
 
@@ -62,7 +64,7 @@ def main() -> None:
         if options.model is None:
             continue
         if not path.exists() or len(rows["reconstructed"]) < options.reconstruct:
-            pipeline = pipeline or load_pipeline(options.model)
+            pipeline = pipeline or load_pipeline(options.model, options.guided_to)
         if not path.exists():
             generate(pipeline, film, seed, options, path)
         with np.load(path) as kept:
@@ -78,6 +80,7 @@ def main() -> None:
 def check_kept_films(options: argparse.Namespace) -> None:
     """Note how the films of --out are made. Raises SystemExit where those there are others."""
     asked = {name: str(getattr(options, name)) for name in FILMS_OF}
+    asked["weights"] = weights_of(options.model)
     note = options.out / "made.json"
     kept = json.loads(note.read_text()) if note.exists() else None
     if kept is None and any(options.out.glob("*.npz")):
@@ -87,13 +90,20 @@ def check_kept_films(options: argparse.Namespace) -> None:
     note.write_text(json.dumps(asked, indent=1) + "\n")
 
 
+def weights_of(model: str | None) -> str:
+    """A digest of a model's checksums, which lists all of its files."""
+    if model is None:
+        return "none"
+    return hashlib.sha256((model_folder(model) / CHECKSUMS).read_bytes()).hexdigest()[:16]
+
+
 def generate_part(options: argparse.Namespace, stories: list[tuple[int, str]]) -> None:
     """Make every N-th film, from the K-th on, for --part K/N."""
     import torch
 
     torch.set_num_threads(options.threads)
     first, step = map(int, options.part.split("/"))
-    pipeline = load_pipeline(options.model)
+    pipeline = load_pipeline(options.model, options.guided_to)
     for seed, source in stories[first - 1 :: step]:
         path = film_path(options.out, seed, source)
         if not path.exists():
@@ -121,6 +131,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "train"), default="test")
     parser.add_argument("--drop", type=float, default=0.0, help="of the captions' clauses")
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
+    parser.add_argument("--guided-to", type=float, help="noise level at which guidance ends")
     parser.add_argument("--from-image", action="store_true", help="give the true first frame")
     parser.add_argument("--verbatim", action="store_true", help="captions are not retold")
     parser.add_argument("--together", action="store_true", help="two clips in one take")
@@ -135,7 +146,7 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def load_pipeline(model: str) -> Any:
+def load_pipeline(model: str, guided_to: float | None = None) -> Any:
     """The model, on a GPU where there is one; no shot is added to captions that name none."""
     import torch
 
@@ -143,7 +154,7 @@ def load_pipeline(model: str) -> Any:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = MoChaPipeline.from_pretrained(model, device)
-    pipeline.sampling = pipeline.sampling.with_given(default_shot="")
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="", guided_to=guided_to)
     return pipeline
 
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange, reduce
-from torch import Tensor
+from einops import rearrange
 
 from benchmarks.intervals import bootstrap_mean
 from benchmarks.machine import machine
@@ -29,7 +28,7 @@ from openmocha.toon.films import Film, Request, film_stream
 from openmocha.toon.judge import Judge, load_judge
 from openmocha.toon.stories import SOURCES
 from openmocha.training.film_crops import mouth_mask, to_video
-from openmocha.training.video_vae import psnr, within_latents
+from openmocha.training.video_vae import motion_missed, psnr
 
 RESULTS = Path(__file__).parent / "results"
 CLOSE = ("close-up", "medium close-up")
@@ -76,13 +75,14 @@ def film_row(vae: VideoVAE, film: Film, judge: Judge | None) -> dict[str, Any]:
     decoded = vae.decode(vae.encode(video))
     height, width = film.frames.shape[1:3]
     mask = torch.from_numpy(mouth_mask(film.truth.mouth_boxes, height, width))[None]
+    missed = motion_missed(decoded, video, mask)
     row: dict[str, Any] = {
         "seed": film.truth.story.seed,
         "source": film.truth.story.source,
         "size": f"{width}x{height}",
         "psnr": psnr(decoded, video),
         "mouth_psnr": psnr(decoded, video, mask) if mask.any() else None,
-        "mouth_motion_missed": motion_missed(decoded, video, mask) if mask.any() else None,
+        "mouth_motion_missed": None if np.isnan(missed) else missed,
     }
     shots = [clip for clip, _ in clip_ranges(film.truth)]
     if judge is not None and all(c.shot in CLOSE and c.speaker is not None for c in shots):
@@ -90,17 +90,6 @@ def film_row(vae: VideoVAE, film: Film, judge: Judge | None) -> dict[str, Any]:
         row["asked"] = film.truth.mouth[:, 0]
         row["read"] = speaker_opening(judge.read(frames), film.truth)
     return row
-
-
-def motion_missed(decoded: Tensor, video: Tensor, mask: Tensor) -> float | None:
-    """The squared error of what moves within latents under a mask (1, T, H, W), over its square:
-    more than 1 where it moves wrongly, None where nothing moves."""
-    moving, error = (
-        reduce(within_latents(v) ** 2, "b t c h w -> b t h w", "mean")
-        for v in (video, decoded - video)
-    )
-    energy = float(moving[mask].sum())
-    return float(error[mask].sum()) / energy if energy > 0 else None
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:

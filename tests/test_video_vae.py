@@ -237,17 +237,17 @@ def test_the_loss_sees_that_the_frames_of_a_latent_stand_still() -> None:
     assert motion_of(backwards)[1] == pytest.approx(4, rel=1e-3)
 
 
-def test_half_of_the_windows_cover_a_mouth() -> None:
+def test_as_many_windows_cover_a_mouth_as_are_asked_for() -> None:
     mouth = np.zeros((12, 96, 160), bool)
     mouth[:, 40:42, 150:152] = True
     crop = Crop(np.zeros((12, 96, 160, 3), np.uint8), mouth, np.zeros(12, np.float32))
     rng = np.random.default_rng(0)
-    places = [place_window(crop, 32, rng) for _ in range(2000)]
+    places = [place_window(crop, 32, rng, 0.75) for _ in range(2000)]
     assert all(0 <= r.start <= 64 and 0 <= c.start <= 128 for r, c in places)
     assert all(r.stop - r.start == c.stop - c.start == 32 for r, c in places)
     covered = np.mean([mouth[6, r, c].any() for r, c in places])
     by_chance = (33 / 65) * (11 / 129)
-    assert covered == pytest.approx(0.5 + 0.5 * by_chance, abs=0.04)
+    assert covered == pytest.approx(0.75 + 0.25 * by_chance, abs=0.04)
 
 
 @torch.no_grad()

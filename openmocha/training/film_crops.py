@@ -1,6 +1,6 @@
 """Crops of films for the VAE, drawn by other processes while it learns.
 
-worker processes draw crops of films -> a pool in memory -> square windows, half on mouths
+worker processes draw crops of films -> a pool in memory -> square windows, most on mouths
 """
 
 import itertools
@@ -58,7 +58,8 @@ class Batch:
 class Batching:
     """What a batch holds, and how many crops it is drawn from."""
 
-    window_shares: tuple[tuple[int, float], ...] = ((96, 0.4), (128, 0.6))
+    window_shares: tuple[tuple[int, float], ...] = ((80, 0.5), (128, 0.5))
+    mouth_share: float = 0.75  # of windows: must hold a mouth, where the crop has one
     groups: int = 48  # of four frames of 64x64 pixels; larger windows come in smaller batches
     pool_crops: int = 1500
     first_crops: int = 64
@@ -162,8 +163,9 @@ def _renew(
 
 
 def make_batch(pool: Sequence[Crop], settings: Batching, rng: np.random.Generator) -> Batch:
-    """Square windows of one size; half of them must hold a mouth, half lie anywhere; half are
-    mirrored. The network is convolutional without normalisation: windows serve films of any size.
+    """Square windows of one size; `mouth_share` of them must hold a mouth, the others lie anywhere;
+    half are mirrored. The network is convolutional without normalisation: windows serve films of
+    any size.
     """
     sizes, shares = zip(*settings.window_shares, strict=True)
     size = int(rng.choice(sizes, p=shares))
@@ -175,7 +177,7 @@ def make_batch(pool: Sequence[Crop], settings: Batching, rng: np.random.Generato
         crop = pool[int(rng.integers(len(pool)))]
         if min(crop.mouth.shape[1:]) < size:
             continue
-        rows, columns = place_window(crop, size, rng)
+        rows, columns = place_window(crop, size, rng, settings.mouth_share)
         turn = slice(None, None, int(rng.choice((-1, 1))))
         videos.append(crop.frames[:, rows, columns][:, :, turn])
         masks.append(crop.mouth[:, rows, columns][:, :, turn])
@@ -184,13 +186,16 @@ def make_batch(pool: Sequence[Crop], settings: Batching, rng: np.random.Generato
     return Batch(to_video(np.stack(videos)), mouth, opening)
 
 
-def place_window(crop: Crop, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a window, half of the time one that covers a pixel of a mouth."""
+def place_window(
+    crop: Crop, size: int, rng: np.random.Generator, mouth_share: float
+) -> tuple[slice, slice]:
+    """Rows and columns of a window; with a chance of `mouth_share` one that covers a pixel of a
+    mouth."""
     height, width = crop.mouth.shape[1:]
     top = int(rng.integers(height - size + 1))
     left = int(rng.integers(width - size + 1))
     at = np.flatnonzero(crop.mouth[CROP_FRAMES // 2])
-    if len(at) and rng.random() < 0.5:
+    if len(at) and rng.random() < mouth_share:
         row, column = divmod(int(rng.choice(at)), width)
         top = int(np.clip(row - rng.integers(size), 0, height - size))
         left = int(np.clip(column - rng.integers(size), 0, width - size))
