@@ -139,12 +139,13 @@ def denoise(
     conditions: Conditions,
     sampling: Sampling,
     told: Callable[[], None] = lambda: None,
+    first_step: int = 0,
 ) -> Tensor:
     """Noise (1, C, F, h, w) -> latents, one guided velocity a step; known first frames stay as
-    they are."""
+    they are. From a later `first_step` on, latents of that step's noise level are taken."""
     solver = backbone.solver(sampling)
     latents = held(noise, conditions.known)
-    for step in range(sampling.num_inference_steps):
+    for step in range(first_step, sampling.num_inference_steps):
         guided = sampling.at(float(solver.sigmas[step]))
         velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
         latents = held(solver.step(step, velocity, latents), conditions.known)

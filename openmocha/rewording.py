@@ -12,11 +12,15 @@ from typing import NamedTuple
 from openmocha.prompt import TAG, Character, Script
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
-# what a clip's sentences may say of where it is, and of its light: "light skin" is none
+# what a clip's sentences may say of where it is, and of its light
 _SETTING = re.compile(r"\b(background|backdrop|behind|setting|set in|takes place)\b", re.I)
 _LIGHT = re.compile(
-    r"\b(lighting|lit|bathed in|\w+light|(soft|warm|cool|evening|night|sunset|golden) light)\b",
-    re.I,
+    r"\b((sun|moon|day|candle|lamp|fire|star|twi)(light|lit)|(dimly|softly|warmly|brightly)[ -]lit"
+    r"|lit (by|with)|lighting(?! (an?|the|his|her)\b)|glow of|bathed in [^.]*(light|glow|sun)"
+    # "a soft light blue sweater" is no light
+    r"|(natural|evening|night|sunset|golden|neon|warm|soft|cool|bright|dim) lights?"
+    r"(?! (blue|brown|gr[ae]y|green|pink|yellow|purple|red|orange|skin|hair|colou?red)))\b",
+    re.IGNORECASE,
 )
 _SAME = re.compile(r"\bsame\b", re.I)
 # "long hair" and "a wide grin" are no shots
@@ -50,9 +54,12 @@ def _set_somewhere(script: Script, number: int) -> str:
     """The text of a clip with the sentences that say where it is and in what light, if need be an
     earlier clip's."""
     told = [SENTENCE.split(clip.text.strip()) for clip in script.clips[: number + 1]]
-    place, light = (_latest(told, about) for about in (_SETTING, _LIGHT))
-    own = [s for s in told[-1] if not (place and _SETTING.search(s) and _SAME.search(s))]
-    return " ".join(dict.fromkeys([*own, *place, *light]))
+    own = told[-1]
+    for about in (_SETTING, _LIGHT):
+        if found := _latest(told, about):
+            own = [s for s in own if not (about.search(s) and _SAME.search(s))]
+            own = [*own, *(s for s in found if s not in own)]
+    return " ".join(own)
 
 
 def _latest(told: list[list[str]], about: re.Pattern[str]) -> list[str]:
@@ -60,10 +67,8 @@ def _latest(told: list[list[str]], about: re.Pattern[str]) -> list[str]:
     name nobody, for who is seen there is not seen here."""
     for sentences in reversed(told):
         found = [s for s in sentences if about.search(s) and not _SAME.search(s)]
-        if sentences is not told[-1]:
-            found = [s for s in found if not TAG.search(s)]
         if found:
-            return found
+            return found if sentences is told[-1] else [s for s in found if not TAG.search(s)]
     return []
 
 

@@ -18,11 +18,12 @@ from tiny_model import tiny_speech_encoder, tiny_transformer, tiny_vae
 
 from openmocha.media import read_film
 from openmocha.models.config import toon
-from openmocha.models.video_vae import VideoVAEConfig
+from openmocha.models.video_vae import VideoVAE, VideoVAEConfig
 from openmocha.pipeline import MoChaPipeline
 from openmocha.toon.films import make_film
 from openmocha.toon.judge import Judge
 from openmocha.training import recipes, toon_clips
+from openmocha.training.drawn_lips import DrawnLipsTraining
 from openmocha.training.samples import Records
 from openmocha.training.toon_clips import (
     ShardPlan,
@@ -126,7 +127,17 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
     assert len(read_film(tmp_path / "preview-medium-close-up.mp4").frames) == 16
 
+    settings = DrawnLipsTraining(reader_steps=5)
+    recipes.train_decoder(tmp_path, minutes=0.01, held_out=1, settings=settings)
+    before, after = (
+        VideoVAE.from_pretrained(tmp_path / step / "final").state_dict()
+        for step in ("video_vae", "decoder")
+    )
+    assert {n.split(".")[0] for n in after if not after[n].equal(before[n])} == {"decoder"}
     recipes.export_toon(tmp_path, tmp_path / "model")
+    drawn = VideoVAE.from_pretrained(tmp_path / "model" / "vae").state_dict()
+    for name in (n for n in drawn if n.startswith("decoder.")):
+        torch.testing.assert_close(drawn[name], after[name], atol=1e-3, rtol=1e-2)
     pipeline = MoChaPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.sampling.default_shot == "medium close-up"
     pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # this caption names no shot
@@ -188,7 +199,14 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
 
         return step
 
-    for name in ("train_vae", "train_speech", "train_toon_judge", "train_reader", "export_toon"):
+    for name in (
+        "train_vae",
+        "train_speech",
+        "train_toon_judge",
+        "train_reader",
+        "train_decoder",
+        "export_toon",
+    ):
         monkeypatch.setattr(recipes, name, stub(name))
     monkeypatch.setattr(recipes, "write_toon_shards", stub("write_toon_shards", stops=True))
     monkeypatch.setattr(recipes, "train_toon_transformer", stub("train_toon_transformer"))
@@ -203,6 +221,7 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         ("write_toon_shards", None),
         ("write_toon_shards", None),
         ("train_toon_transformer", 16),
+        ("train_decoder", None),
         ("export_toon", None),
     ]
-    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 8
+    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 9

@@ -14,6 +14,7 @@ from openmocha.filming import denoise
 from openmocha.prompt import Character, Clip, Script, parse_prompt
 from openmocha.rewording import clip_alone
 from openmocha.takes import GAP_S, takes_of
+from openmocha.toon.wording import LIGHTING, LIGHTS
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
 PEOPLE = (
@@ -75,17 +76,37 @@ def test_a_clip_alone_is_set_where_an_earlier_one_says():
 def test_a_clip_alone_is_in_the_light_that_an_earlier_one_says():
     script = script_of(
         "A close-up of Person1 with light skin. The background is a bar. The lighting is warm.",
-        "Person2 nods in daylight, before Person1. A sign is lit.",
-        "Person1 laughs.",
-        "Person1 sleeps, bathed in light before a red background.",
+        "Person2 nods in daylight, before Person1. It is lit by a lamp. Person2 nods.",
+        "Person1 laughs. The lighting is the same.",
+        "Person1 sleeps, bathed in warm light before a red background.",
         "Person2 nods.",
     )
-    bar, warm = "The background is a bar.", "The lighting is warm."
-    assert clip_alone(script, 0).endswith(f"light skin. {bar} {warm}")
-    assert clip_alone(script, 1).endswith(f"A sign is lit. {bar}")
-    assert clip_alone(script, 2).endswith(f"laughs. {bar} A sign is lit.")
-    # who is seen in one clip is not seen in the next
-    assert clip_alone(script, 4).endswith(f"nods. {bar} A sign is lit.")
+    bar, lamp = "The background is a bar.", "It is lit by a lamp."
+    assert clip_alone(script, 0).endswith(f"light skin. {bar} The lighting is warm.")
+    assert clip_alone(script, 1).endswith(f"{lamp} The elderly man nods. {bar}")
+    assert clip_alone(script, 2).endswith(f"laughs. {bar} {lamp}")
+    # who is seen in one clip is not seen in the next, and where they were the old wall is not
+    assert clip_alone(script, 4) == "An elderly man nods."
+
+
+@pytest.mark.parametrize("light", [w for words in LIGHTS.values() for w in words])
+@pytest.mark.parametrize("sentence", LIGHTING)
+def test_every_light_of_toon_is_carried_on(light, sentence):
+    told = sentence.format(light=light)
+    assert clip_alone(script_of(f"Person1 nods. {told}", "Person2 nods."), 1).endswith(told)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "She speaks with a slight smile.", "He holds a lit cigar.", "She is lighting a candle.",
+        "He wears a soft light blue sweater.", "She laughs with delight.", "He has light hair.",
+        "She is bathed in sweat.", "He is a flight attendant.",
+    ],
+)  # fmt: skip
+def test_what_is_no_light_stays_in_its_clip(told):
+    script = script_of(f"Person1 nods. {told}", "Person2 nods.")
+    assert clip_alone(script, 1) == "An elderly man nods."
 
 
 @pytest.mark.skipif(not (SHARED / "mochabench").is_dir(), reason="needs ../shared/mochabench")

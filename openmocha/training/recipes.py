@@ -1,7 +1,7 @@
 """Whole trainings from nothing but the package, step by step, each with what it cost.
 
     voices and films -> VAE -> speech encoder -> judge -> caption reader -> shards -> transformer in
-    stages -> model folder
+    stages -> VAE's decoder, on what the transformer makes -> model folder
 
     python -m openmocha.training.recipes toon runs/toon     # all of it; goes on where it stopped
     python -m openmocha.training.recipes shards runs/toon   # or one step at a time
@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from torch import nn
 
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.models.video_vae import VideoVAE
+from openmocha.precision import matrix_dtype
 from openmocha.sampling import Sampling
 from openmocha.training.objective import TOON_OBJECTIVE, Objective
 from openmocha.training.parallel import local_device
@@ -50,6 +53,10 @@ from openmocha.training.stages import Stage, paper_stages, toon_stages
 from openmocha.training.train import TrainConfig, export_model, newest_of, train
 from openmocha.whole_file import write_text
 
+if TYPE_CHECKING:
+    from openmocha.backbones.paper import PaperBackbone
+    from openmocha.training.drawn_lips import DrawnLipsTraining
+
 
 @dataclass(frozen=True)
 class ToonBudget:
@@ -60,6 +67,7 @@ class ToonBudget:
     judge: float = 25.0
     caption_reader: float = 20.0
     transformer: float = 150.0
+    decoder: float = 60.0
     films: float = 1.0
 
     def scaled(self, scale: float) -> "ToonBudget":
@@ -95,6 +103,7 @@ def train_toon(
         "transformer": partial(
             train_toon_transformer, folder, budget.transformer, seed=seed, batch_scale=batch_scale
         ),
+        "decoder": partial(train_decoder, folder, budget.decoder, seed),
         "export": partial(export_toon, folder, folder / "model"),
     }
     for name, run in steps.items():
@@ -304,32 +313,62 @@ def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
     write_png(path.with_suffix(".png"), np.concatenate(rows))
 
 
+def newest_backbone(folder: Path, weights: Path) -> "PaperBackbone":
+    """The newest checkpoint's EMA, which is written to `weights`, beside the run's encoders."""
+    from openmocha.backbones.paper import PaperBackbone
+
+    export_model(newest_of(folder / "transformer"), weights, torch.float32)
+    transformer = MoChaTransformer3DModel.from_pretrained(weights)
+    return PaperBackbone(transformer, *load_networks(folder))
+
+
+def train_decoder(
+    folder: Path,
+    minutes: float,
+    seed: int = 0,
+    held_out: int = 8,
+    settings: "DrawnLipsTraining | None" = None,
+) -> None:
+    """Step 7: the VAE's decoder learns on from what the transformer makes. The encoder stays as it
+    is, and with it latents and shards, which is checked before."""
+    from openmocha.training.drawn_lips import train_drawn_lips
+
+    check_shards(folder)
+    work = folder / "drawn_lips"
+    backbone = newest_backbone(folder, work / "transformer")
+    backbone.to(local_device(), matrix_dtype(local_device()))
+    vae = train_drawn_lips(
+        backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed,
+        settings=settings, held_out=held_out,
+    )  # fmt: skip
+    vae.save_pretrained(folder / "decoder" / "final")
+
+
 def export_toon(folder: Path, output: Path) -> None:
-    """Step 7: the newest checkpoint's EMA, the encoders and the judge as a model folder.
+    """Step 8: the newest checkpoint's EMA, the encoders and the judge as a model folder.
 
     Raises ValueError where the transformer was trained beside other encoders.
     """
     check_shards(folder)
-    from openmocha.backbones.paper import PaperBackbone
     from openmocha.pipeline import MoChaPipeline
 
-    export_model(newest_of(folder / "transformer"), output / "transformer", torch.float32)
-    transformer = MoChaTransformer3DModel.from_pretrained(output / "transformer")
+    backbone = newest_backbone(folder, output / "transformer")
+    if (folder / "decoder" / "final").exists():
+        backbone.vae = VideoVAE.from_pretrained(folder / "decoder" / "final")
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
-    backbone = PaperBackbone(transformer, *load_networks(folder))
     MoChaPipeline(backbone, TOON_SAMPLING).save_pretrained(output)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
     parser = argparse.ArgumentParser(description="Train a toon model, or one step of it.")
-    steps = ("toon", "caption_reader", "shards", "transformer", "weights", "export")
+    steps = ("toon", "caption_reader", "shards", "transformer", "decoder", "weights", "export")
     parser.add_argument("step", choices=steps)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")
     parser.add_argument("--workers", type=int, help="processes that write shards")
-    parser.add_argument("--minutes", type=float, default=ToonBudget().transformer)
+    parser.add_argument("--minutes", type=float, help="of the transformer or the decoder")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--batch-scale", type=int, default=1, help="of all batches; 16 on a GPU")
@@ -339,6 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="model folder to export to")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    budget = ToonBudget().scaled(given.scale)
     match given.step:
         case "toon":
             train_toon(
@@ -349,20 +389,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 batch_scale=given.batch_scale,
             )
         case "caption_reader":
-            train_reader(given.folder, ToonBudget().scaled(given.scale), given.seed)
+            train_reader(given.folder, budget, given.seed)
         case "shards":
             workers = given.workers or os.cpu_count() or 1
             write_toon_shards(given.folder, scale=given.scale, workers=workers)
         case "transformer":
             train_toon_transformer(
                 given.folder,
-                given.minutes,
+                budget.transformer if given.minutes is None else given.minutes,
                 steps=given.steps,
                 learning_rate=given.learning_rate,
                 batch_scale=given.batch_scale,
                 seed=given.seed,
                 start=given.start,
             )
+        case "decoder":
+            minutes = budget.decoder if given.minutes is None else given.minutes
+            train_decoder(given.folder, minutes, given.seed)
         case "weights":
             write_weights(given.folder, given.output or given.folder / "weights")
         case "export":

@@ -6,7 +6,7 @@ The encoder starts at principal components (principal.py) and learns with the de
 its latents may not go far from those components, so that they stay smooth over space and easy to
 generate. Meanwhile a linear map reads from the latents of a mouth how far it is open in each of the
 four frames: what speech decides then lies in plain directions of the latents, where a transformer
-finds it. Then the encoder is frozen, and the decoder learns on from latents with a little noise.
+finds it. Then the encoder is frozen, and the decoder learns on from latents with noise.
 
     python -m openmocha.training.video_vae runs/video_vae --minutes 30
 """
@@ -164,7 +164,7 @@ def reading_error(read: nn.Module, latents: Tensor, batch: Batch) -> Tensor:
 def decoder_loss(
     vae: nn.Module, batch: Batch, settings: VideoVAETraining
 ) -> tuple[Tensor, dict[str, float]]:
-    """How well films come back from latents that a little noise was added to."""
+    """How well films come back from latents that noise was added to."""
     assert isinstance(vae, VideoVAE)
     with mixed_precision(batch.video.device):
         with torch.no_grad():
