@@ -272,15 +272,16 @@ def write_weights(folder: Path, output: Path) -> None:
     export_model(newest, output / "model", weights="model")
 
 
-# Speech at 6: with less, mouths open less far than true ones (on films of the training split). What
-# guidance does below 0.3 is not to be seen. Feelings at 4 cost nothing: words without speech then
-# have the weight 3 - 6 + (4 - 1) and need not be computed.
+# Speech at 6: with less, mouths open less far than true ones (on films of the training split). All
+# guidance ends at 0.7: below it, it leads latents of mouths away from any that a film has. Feelings
+# at 4 cost nothing: words without speech then have the weight 3 - 6 + (4 - 1) and need not be
+# computed.
 TOON_SAMPLING = Sampling(
     num_inference_steps=12,
     text_guidance_scale=3.0,
     speech_guidance_scale=6.0,
     default_shot="medium close-up",
-    guided_to=0.3,
+    guided_to=0.7,
     retell=True,
     feeling_guidance_scale=4.0,
 )
