@@ -41,6 +41,7 @@ from openmocha.training.own_latents import Pair, make_pair, make_pairs
 from openmocha.training.parallel import local_device
 from openmocha.training.shards import FRAMES_PER_LATENT
 from openmocha.training.video_vae import (
+    OPENING_VARIANCE,
     VideoVAETraining,
     add_latent_noise,
     motion_missed,
@@ -49,7 +50,6 @@ from openmocha.training.video_vae import (
 )
 
 WINDOW_LATENTS = 5  # latent frames; the first and the last are there for those between
-OPENING_VARIANCE = 0.04  # of near mouths in films, about
 COLOUR_CELL = 8  # pixels: colours of squares of this size stay as they were
 
 
@@ -66,7 +66,7 @@ class DrawnLipsTraining:
     mouth_cells: int = 5  # rows and columns of latents in such a window
     read_films: int = 2  # in a batch, whose lips are read
     own_share: float = 0.7  # of those: with the model's latents; the others with the film's
-    lips_weight: float = 1.0  # of the error of what is read, over the opening's variance
+    lips_weight: float = 0.5  # of the error of what is read, over the opening's variance
     likeness_weight: float = 5.0  # of the distance to what was drawn before
     films: VideoVAETraining = VideoVAETraining()
 
@@ -127,7 +127,7 @@ def train_drawn_lips(
         vae,
         endless_batches(pairs, settings, seed, backbone.device),
         partial(drawn_lips_loss, settings=settings, reader=reader, before=before),
-        folder / "decoder",
+        folder / "training",
         FitConfig(time_budget_s=left_s, learning_rate=1e-3, evaluate_every_s=120),
         partial(evaluate, pairs=tests, reader=reader),
         lambda parameters, config: Muon(parameters, lr=config.learning_rate),

@@ -273,9 +273,8 @@ def write_weights(folder: Path, output: Path) -> None:
 
 
 # Speech at 6: with less, mouths open less far than true ones (on films of the training split). All
-# guidance ends at 0.7: below it, it leads latents of mouths away from any that a film has. Feelings
-# at 4 cost nothing: words without speech then have the weight 3 - 6 + (4 - 1) and need not be
-# computed.
+# guidance ends at 0.7: with guidance below it, lips are read less well from pictures. Feelings at 4
+# cost nothing: words without speech then have the weight 3 - 6 + (4 - 1) and need not be computed.
 TOON_SAMPLING = Sampling(
     num_inference_steps=12,
     text_guidance_scale=3.0,
@@ -335,14 +334,13 @@ def train_decoder(
     from openmocha.training.drawn_lips import train_drawn_lips
 
     check_shards(folder)
-    work = folder / "drawn_lips"
+    work = folder / "decoder"
     backbone = newest_backbone(folder, work / "transformer")
     backbone.to(local_device(), matrix_dtype(local_device()))
-    vae = train_drawn_lips(
+    train_drawn_lips(
         backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed,
         settings=settings, held_out=held_out,
     )  # fmt: skip
-    vae.save_pretrained(folder / "decoder" / "final")
 
 
 def export_toon(folder: Path, output: Path) -> None:
