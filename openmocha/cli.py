@@ -104,6 +104,9 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="fast (few steps) or high; fast where the model can.")
+    ] = None,
     allow_cut: Annotated[
         bool,
         typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
@@ -127,10 +130,12 @@ def generate(
     """Make a film from a prompt (or a script) and a speech recording."""
     with plain_errors(as_json), own_warnings() as notes:
         from openmocha import contact_sheet, media
+        from openmocha.sampling import checked_quality
 
         started = time.monotonic()
         request = _request(prompt, script)
         width, height = parse_size(size)
+        wanted_quality = checked_quality(quality)
         sheet_file = contact_sheet.sheet_file(output, sheet)
         recording = None if speech is None else media.load_speech(speech)
 
@@ -160,6 +165,7 @@ def generate(
                 speech_guidance_scale=speech_guidance,
                 feeling_guidance_scale=feeling_guidance,
                 seed=seed,
+                quality=wanted_quality,
                 allow_cut=allow_cut,
                 together=together,
                 verbatim=verbatim,

@@ -7,6 +7,7 @@ Dimension letters: B batch, C latent channels, F latent frames, h w latent rows/
 frames, H W pixels.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -141,16 +142,31 @@ def denoise(
     told: Callable[[], None] = lambda: None,
     first_step: int = 0,
 ) -> Tensor:
-    """Noise (1, C, F, h, w) -> latents, one guided velocity a step; known first frames stay as
-    they are. From a later `first_step` on, latents of that step's noise level are taken."""
+    """Noise (1, C, F, h, w) -> latents; `told` is called after each step."""
+    levels = denoising(backbone, noise, conditions, sampling, told, first_step)
+    return deque(levels, maxlen=1).pop()  # the last
+
+
+def denoising(
+    backbone: Backbone,
+    noise: Tensor,
+    conditions: Conditions,
+    sampling: Sampling,
+    told: Callable[[], None] = lambda: None,
+    first_step: int = 0,
+) -> Iterator[Tensor]:
+    """Latents (1, C, F, h, w) at each noise level from noise on, one guided velocity a step; known
+    first frames stay as they are. From a later `first_step` on, latents of that step's noise level
+    are taken."""
     solver = backbone.solver(sampling)
     latents = held(noise, conditions.known)
+    yield latents
     for step in range(first_step, sampling.num_inference_steps):
         guided = sampling.at(float(solver.sigmas[step]))
         velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()
-    return latents
+        yield latents
 
 
 def denoise_in_memory(

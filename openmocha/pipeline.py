@@ -31,7 +31,7 @@ from openmocha.output import PROVENANCE, MoChaOutput, MoChaStream
 from openmocha.precision import matrix_dtype, usable_device
 from openmocha.prompt import Script, parse_prompt
 from openmocha.rewording import with_shot
-from openmocha.sampling import Sampling
+from openmocha.sampling import Quality, Sampling
 from openmocha.takes import GAP_S, Take, takes_of
 from openmocha.turns import NoTurnsError
 
@@ -48,6 +48,7 @@ class FilmSettings(TypedDict, total=False):
     feeling_guidance_scale: float | None
     negative_prompt: str | None
     seed: int | None
+    quality: Quality | None
     allow_cut: bool
     together: bool
     verbatim: bool
@@ -92,6 +93,7 @@ class MoChaPipeline:
         feeling_guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         seed: int | None = None,
+        quality: Quality | None = None,
         allow_cut: bool = False,
         together: bool = False,
         verbatim: bool = False,
@@ -110,6 +112,9 @@ class MoChaPipeline:
                 the last acts on what a retold prompt says of feelings.
             negative_prompt: what the film shall not be; the model's own if not given.
             seed: of the noise; drawn and reported in the settings if not given.
+            quality: "fast", in few steps with guidance folded in, or "high", in all steps and with
+                guidance; if not given, fast where the model can and no steps, guidance or negative
+                prompt are asked for.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
             together: make all clips of a script in one take, as the paper does; else a model that
@@ -122,14 +127,16 @@ class MoChaPipeline:
         warns about a silent speech, and one in which no other voice is found for a second clip.
         """
         script = self._script(prompt)
-        sampling = self.sampling.with_given(
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            text_guidance_scale=text_guidance_scale,
-            speech_guidance_scale=speech_guidance_scale,
-            feeling_guidance_scale=feeling_guidance_scale,
-        )
+        scales = {
+            "num_inference_steps": num_inference_steps,
+            "text_guidance_scale": text_guidance_scale,
+            "speech_guidance_scale": speech_guidance_scale,
+            "feeling_guidance_scale": feeling_guidance_scale,
+        }
+        given = {**scales, "negative_prompt": negative_prompt}
+        set_by_hand = [name for name, value in given.items() if value is not None]
+        sampling = self.sampling.of_quality(quality, set_by_hand)
+        sampling = sampling.with_given(height=height, width=width, **scales)
         speeches = gather_speeches(() if script is None else script.speech_files, speech)
         recording = media.join_speeches(speeches, GAP_S) if speeches else None
         picture = media.load_image(image) if isinstance(image, str | os.PathLike) else image

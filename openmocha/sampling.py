@@ -1,15 +1,18 @@
 """The settings of one generation: what a model is asked for, checked before any work is done."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from openmocha.models import store
 
 SETTINGS_FILE = "scheduler_config.json"
 # Noise level below which feelings are guided: above it is settled who is seen where.
 FEELINGS_BELOW = 0.8
+Quality = Literal["fast", "high"]
+QUALITIES: tuple[Quality, ...] = ("fast", "high")
 MAX_SIDE = 512  # pixels; beyond it a CPU runs out of memory long before the film is done
 
 
@@ -31,6 +34,8 @@ class Sampling:
     guided_to: float = 0.0  # noise level at which guidance ends; what is left are details
     retell: bool = False  # prompts in the model's own words, if it has any (toon/retelling.py)
     feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
+    few_steps: int = 0  # of quality "fast", for models with a network that folds guidance in
+    folded: bool = False  # guidance is that network's, not these scales'
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -47,11 +52,34 @@ class Sampling:
         """The settings of a step at noise level sigma: below `guided_to` without guidance, which
         is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings are guided in
         the middle only."""
-        if sigma < self.guided_to:
-            return replace(
-                self, text_guidance_scale=1.0, speech_guidance_scale=1.0, feeling_guidance_scale=1.0
+        if sigma < self.guided_to or self.folded:
+            unguided: Self = replace(
+                self,
+                text_guidance_scale=1.0,
+                speech_guidance_scale=1.0,
+                feeling_guidance_scale=1.0,
+                folded=self.folded and sigma >= self.guided_to,
             )
+            return unguided
         return self if sigma < FEELINGS_BELOW else replace(self, feeling_guidance_scale=1.0)
+
+    def of_quality(self, quality: Quality | None, set_by_hand: Sequence[str] = ()) -> Self:
+        """The settings of a quality. "high": these. "fast": few steps, guidance folded in, so that
+        nothing of either can be `set_by_hand`. None: fast where the model and what is set allow it.
+
+        Raises ValueError where "fast" is not to be had.
+        """
+        quality = checked_quality(quality)
+        if quality == "fast" and not self.few_steps:
+            raise ValueError('this model has no quality "fast"; leave it out, or ask for "high"')
+        if quality == "fast" and set_by_hand:
+            raise ValueError(
+                f'{" and ".join(set_by_hand)} cannot be chosen with quality "fast", in whose steps '
+                'they are folded; ask for "high"'
+            )
+        if quality == "high" or not self.few_steps or set_by_hand:
+            return self
+        return replace(self, num_inference_steps=self.few_steps, folded=True)
 
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
@@ -61,8 +89,18 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-4])  # the last four: newer than some folders
+        values = store.read_json(Path(file), names[:-6])  # the last six: newer than some folders
         return cls(**{name: values[name] for name in names if name in values})
+
+
+def checked_quality(name: str | None) -> Quality | None:
+    """A quality by name. Raises ValueError for another."""
+    for known in QUALITIES:
+        if name == known:
+            return known
+    if name is not None:
+        raise ValueError(f"quality is {name!r}; expected {' or '.join(QUALITIES)}")
+    return None
 
 
 def check_size(

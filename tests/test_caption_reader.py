@@ -27,7 +27,7 @@ from openmocha.training import caption_reader as training
 from openmocha.training.run_encoders import check_shards, fingerprints, text_encoder
 from openmocha.training.shards import (
     Encoders,
-    bind_to_encoders,
+    bind_to_networks,
     encode_clips,
     read_record,
     shown_text,
@@ -144,7 +144,7 @@ def test_new_captions_take_the_places_of_old_ones(monkeypatch):
 def test_shards_of_another_reader_are_refused(tmp_path):
     tiny_vae().save_pretrained(tmp_path / "video_vae" / "final")
     tiny_speech_encoder().save_pretrained(tmp_path / "speech_encoder" / "final")
-    bind_to_encoders(tmp_path / "shards", fingerprints(tmp_path))
+    bind_to_networks(tmp_path / "shards", fingerprints(tmp_path))
     check_shards(tmp_path)
     CaptionReader(TINY).save_pretrained(tmp_path / "caption_reader" / "final")
     with pytest.raises(ValueError, match="another caption_reader"):

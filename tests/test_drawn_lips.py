@@ -191,6 +191,9 @@ def test_only_the_decoder_learns(tmp_path) -> None:
     assert pair.frames.shape == (128, 64, 64, 3) and pair.mouth.any() and pair.is_read
     measured = evaluate(trained, [pair], LatentLips(16))
     assert set(measured) == {"psnr", "mouth_motion_missed", "misread"}
+    backbone.vae = trained
+    with pytest.raises(ValueError, match="made with other networks"):
+        train_drawn_lips(backbone, SAMPLING, tmp_path, settings=settings, held_out=1)
 
 
 def test_lips_learn_to_be_read_and_all_else_to_stay() -> None:

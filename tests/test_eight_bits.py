@@ -3,10 +3,11 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_model import tiny_vae
+from tiny_model import tiny_transformer, tiny_vae
 
 from openmocha.models import store
 from openmocha.models.eight_bits import FEWEST, SCALE, restored, round_part, rounded
+from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.toon.caption_reader import CaptionReader, CaptionReaderConfig
 
@@ -52,7 +53,7 @@ def test_a_part_is_rounded_where_it_lies_and_once(tmp_path):
     for part, prefix, says in (
         ("vae", "encoder.", "left to round"),
         ("vae", "encodre.", "left to round"),
-        ("transformer", "", "read as it lies"),
+        ("speech_encoder", "", "read as it lies"),
     ):
         with pytest.raises(ValueError, match=says):
             round_part(tmp_path, part, prefix)
@@ -78,3 +79,14 @@ def test_parts_in_eight_bits_are_read(tmp_path):
 def test_a_row_of_zeros_stays_zeros():
     zeros = {"m": torch.zeros(64, FEWEST // 64)}
     assert torch.equal(restored(rounded(zeros))["m"], zeros["m"])
+
+
+def test_a_rounded_transformer_is_read_as_it_was_nearly(tmp_path):
+    model = tiny_transformer()
+    model.save_pretrained(tmp_path / "transformer")
+    round_part(tmp_path, "transformer")
+    again = MoChaTransformer3DModel.from_pretrained(tmp_path / "transformer").state_dict()
+    for name, weight in model.state_dict().items():
+        step = weight.abs().max() / 127
+        assert (again[name] - weight).abs().max() <= 0.51 * step
+    assert any(not torch.equal(again[name], w) for name, w in model.state_dict().items())

@@ -205,6 +205,7 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         "train_toon_judge",
         "train_reader",
         "train_decoder",
+        "train_guided",
         "export_toon",
     ):
         monkeypatch.setattr(recipes, name, stub(name))
@@ -222,6 +223,7 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         ("write_toon_shards", None),
         ("train_toon_transformer", 16),
         ("train_decoder", None),
+        ("train_guided", None),
         ("export_toon", None),
     ]
-    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 9
+    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 10

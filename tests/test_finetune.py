@@ -12,7 +12,7 @@ from openmocha.training.finetune import Finetuning, data_folder, finetune, stage
 from openmocha.training.samples import Records
 from openmocha.training.shards import (
     TrainingClip,
-    bind_to_encoders,
+    bind_to_networks,
     write_empty_prompt,
     write_shard,
 )
@@ -37,7 +37,7 @@ def dataset(tmp_path_factory):
         )
         for number, source in enumerate(("close-up", "medium"))
     ]
-    bind_to_encoders(folder / "shards", encoder_checksums("toon"))
+    bind_to_networks(folder / "shards", encoder_checksums("toon"))
     write_empty_prompt(folder / "shards", encoders.text)
     write_shard(folder / "shards" / "clips-0", clips, encoders)
     return folder

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_model import tiny_transformer
 
 from openmocha import media
 from openmocha.backbones.backbone import Conditions, Told
@@ -101,6 +102,69 @@ def test_guidance_ends_at_a_noise_level_and_costs_nothing_below(tiny, monkeypatc
     assert not np.array_equal(whole.frames, half.frames)
     with pytest.raises(ValueError, match="expected a noise level"):
         replace(tiny.sampling, guided_to=1.5)
+
+
+@pytest.fixture
+def with_student(tiny, monkeypatch):
+    """The tiny model, with another network for the steps that have guidance: two of four."""
+    student = tiny_transformer()
+    for parameter in student.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    monkeypatch.setattr(tiny.backbone, "guided_transformer", student.eval())
+    four = replace(tiny.sampling, num_inference_steps=8, few_steps=4, guided_to=0.6)
+    monkeypatch.setattr(tiny, "sampling", four)
+    return tiny
+
+
+def test_fast_is_the_student_where_guidance_is_and_the_model_below(with_student, monkeypatch):
+    calls = []
+    for name in ("transformer", "guided_transformer"):
+        network = getattr(with_student.backbone, name)
+
+        def told(latents, sigma, *rest, name=name, forward=network.forward):
+            calls.append((name, len(latents), float(sigma[0, 0])))
+            return forward(latents, sigma, *rest)
+
+        monkeypatch.setattr(network, "forward", told)
+    fast = with_student(PROMPT, voice(), seed=0)
+    names = ["guided_transformer"] * 2 + ["transformer"] * 2
+    assert calls == list(zip(names, [1] * 4, [1.0, 0.75, 0.5, 0.25], strict=True))
+    assert fast.settings["folded"] and fast.settings["num_inference_steps"] == 4
+    calls.clear()
+    high = with_student(PROMPT, voice(), seed=0, quality="high")
+    assert [(name, passes) for name, passes, _ in calls] == (
+        [("transformer", 3)] * 4 + [("transformer", 1)] * 4
+    )
+    assert not np.array_equal(fast.frames, high.frames)
+    named = with_student(PROMPT, voice(), seed=0, quality="fast")
+    assert np.array_equal(fast.frames, named.frames)
+
+
+def test_who_sets_steps_or_guidance_gets_the_model_itself(with_student):
+    own = with_student.sampling.speech_guidance_scale
+    high = with_student(PROMPT, voice(), seed=0, quality="high")
+    same = with_student(PROMPT, voice(), seed=0, speech_guidance_scale=own)
+    assert np.array_equal(high.frames, same.frames) and not same.settings["folded"]
+    one = with_student(PROMPT, voice(), seed=0, num_inference_steps=1)
+    assert one.settings["num_inference_steps"] == 1 and not one.settings["folded"]
+    with pytest.raises(ValueError, match="text_guidance_scale and negative_prompt cannot be chos"):
+        with_student(PROMPT, quality="fast", text_guidance_scale=2, negative_prompt="blurred")
+    with pytest.raises(ValueError, match="expected fast or high"):
+        with_student(PROMPT, quality="best")
+
+
+def test_a_model_without_few_steps_has_no_fast_quality(tiny):
+    film = tiny(PROMPT, voice(), seed=0)
+    assert np.array_equal(film.frames, tiny(PROMPT, voice(), seed=0, quality="high").frames)
+    with pytest.raises(ValueError, match='has no quality "fast"'):
+        tiny(PROMPT, voice(), quality="fast")
+
+
+def test_a_folder_keeps_the_student(with_student, tmp_path):
+    with_student.save_pretrained(tmp_path, torch.float32)
+    again = MoChaPipeline.from_pretrained(tmp_path)
+    film = with_student(PROMPT, voice(), seed=0)
+    assert np.array_equal(film.frames, again(PROMPT, voice(), seed=0).frames)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from fake_shards import ENCODERS, fake_clip
 
 from openmocha.training.shards import (
-    bind_to_encoders,
+    bind_to_networks,
     encode_clips,
     finished_shards,
     manifest_path,
@@ -101,8 +101,8 @@ def test_empty_prompt_round_trip(tmp_path):
 
 
 def test_shards_of_other_encoders_are_refused(tmp_path):
-    bind_to_encoders(tmp_path / "s", {"vae": "abc"})
-    bind_to_encoders(tmp_path / "s", {"vae": "abc"})
-    with pytest.raises(ValueError, match="other encoders"):
-        bind_to_encoders(tmp_path / "s", {"vae": "abd"})
+    bind_to_networks(tmp_path / "s", {"vae": "abc"})
+    bind_to_networks(tmp_path / "s", {"vae": "abc"})
+    with pytest.raises(ValueError, match="other networks"):
+        bind_to_networks(tmp_path / "s", {"vae": "abd"})
     assert json.loads((tmp_path / "s" / "encoders.json").read_text()) == {"vae": "abc"}

@@ -44,6 +44,7 @@ LARGE_TRANSFORMERS = (
     HUNYUAN,
 )
 READER = "caption_reader"
+GUIDED = "transformer_guided"
 SAMPLING_FILE = "openmocha_sampling.json"  # scheduler/ of a diffusers folder is diffusers' own
 
 
@@ -133,18 +134,16 @@ def load_paper(folder: Path, name: str) -> PaperBackbone:
             f"model {name} wants the text encoder {text_package} (sha256 {text_sha256[:12]}); "
             f"this version knows {PACKAGE} ({PACKAGE_SHA256[:12]}): install a matching version"
         )
+    parts = store.read_json(folder / store.INDEX)
+    reader = CaptionReader.from_pretrained(folder / READER) if READER in parts else None
+    guided = MoChaTransformer3DModel.from_pretrained(folder / GUIDED) if GUIDED in parts else None
     return PaperBackbone(
         MoChaTransformer3DModel.from_pretrained(folder / "transformer"),
         VideoVAE.from_pretrained(folder / "vae"),
         SpeechEncoder.from_pretrained(folder / "speech_encoder"),
-        TextEncoder.from_pretrained(reader=load_reader(folder)),
+        TextEncoder.from_pretrained(reader=reader),
+        guided,
     )
-
-
-def load_reader(folder: Path) -> CaptionReader | None:
-    """A model's caption reader, if its index names one."""
-    named = READER in store.read_json(folder / store.INDEX)
-    return CaptionReader.from_pretrained(folder / READER) if named else None
 
 
 def save(
@@ -188,5 +187,8 @@ def save_paper(
     if reader is not None:
         reader.save_pretrained(folder / READER, dtype)
         index[READER] = ["openmocha", type(reader).__name__]
+    if backbone.guided_transformer is not None:
+        backbone.guided_transformer.save_pretrained(folder / GUIDED, dtype)
+        index[GUIDED] = index["transformer"]
     store.write_json(folder / store.INDEX, index)
     store.write_checksums(folder)

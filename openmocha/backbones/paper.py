@@ -27,9 +27,11 @@ TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
 
 
 class PaperBackbone(Backbone):
-    """MoChaTransformer3DModel with VideoVAE, Wav2Vec2 and MiniLM."""
+    """MoChaTransformer3DModel with VideoVAE, Wav2Vec2 and MiniLM; perhaps with a second one that
+    folds guidance in, for the steps that need it (training/few_steps.py)."""
 
     transformer: MoChaTransformer3DModel
+    guided_transformer: MoChaTransformer3DModel | None
     vae: VideoVAE
     speech_encoder: SpeechEncoder
 
@@ -39,8 +41,10 @@ class PaperBackbone(Backbone):
         vae: VideoVAE,
         speech_encoder: SpeechEncoder,
         text_encoder: TextEncoder,
+        guided_transformer: MoChaTransformer3DModel | None = None,
     ) -> None:
         self.transformer = transformer.eval()
+        self.guided_transformer = guided_transformer and guided_transformer.eval()
         self.vae = vae.eval()
         self.speech_encoder = speech_encoder
         self.text_encoder = text_encoder
@@ -57,6 +61,8 @@ class PaperBackbone(Backbone):
         """Transformer and VAE move; the small encoders stay where they are."""
         self.device, self.dtype = device, dtype
         self.transformer.to(device)
+        if self.guided_transformer is not None:
+            self.guided_transformer.to(device)
         self.vae.to(device)
 
     def encode_text(self, prompt: str) -> TextTokens:
@@ -101,8 +107,10 @@ class PaperBackbone(Backbone):
         batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
         sigmas = torch.full((num, latents.shape[2]), sigma, device=latents.device)
         sigmas[:, : conditions.num_known] = 0
+        network = self.guided_transformer if sampling.folded else self.transformer
+        assert network is not None  # a model without it has no quality "fast"
         with mixed_precision(self.device, self.dtype):
-            velocities = self.transformer(
+            velocities = network(
                 batch,
                 sigmas,
                 [stack_text(texts)],

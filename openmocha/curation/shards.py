@@ -106,7 +106,7 @@ def clip_key(row: Row, settings: Shards, checksums: dict[str, str]) -> str:
 def prepare(folder: Path, model: str, checksums: dict[str, str], names: set[str]) -> None:
     """The folder with its empty prompt; shards that are no longer wanted are deleted first."""
     from openmocha.training.encoders import load_encoders
-    from openmocha.training.shards import bind_to_encoders, write_empty_prompt
+    from openmocha.training.shards import bind_to_networks, write_empty_prompt
 
     folder.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
@@ -117,7 +117,7 @@ def prepare(folder: Path, model: str, checksums: dict[str, str], names: set[str]
     if encoders.exists() and json.loads(encoders.read_text()) != checksums:
         encoders.unlink()
         (folder / "empty_prompt.safetensors").unlink(missing_ok=True)
-    bind_to_encoders(folder, checksums)
+    bind_to_networks(folder, checksums)
     if not (folder / "empty_prompt.safetensors").exists():
         write_empty_prompt(folder, load_encoders(model).text)
 

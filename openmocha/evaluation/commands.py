@@ -58,6 +58,9 @@ def run_models(
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
     feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="fast (few steps) or high; fast where the model can.")
+    ] = None,
     allow_cut: Annotated[
         bool,
         typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
@@ -75,6 +78,7 @@ def run_models(
     with plain_errors(as_json), own_warnings():
         from openmocha.evaluation.mochabench import benchmark_file, choose_items, read_benchmark
         from openmocha.evaluation.run import Making, make_films
+        from openmocha.sampling import checked_quality
 
         chosen = choose_items(read_benchmark(benchmark), category or (), items or (), limit)
         width, height = parse_size(size)
@@ -84,7 +88,7 @@ def run_models(
         for name, place in runs.items():
             making = Making(
                 name, seed, width, height, steps, text_guidance, speech_guidance, feeling_guidance,
-                allow_cut, device, memory,
+                checked_quality(quality), allow_cut, device, memory,
             )  # fmt: skip
             made = make_films(chosen, folder, place, making, processes, _say)
             results[name] = {"output": str(place), **asdict(made)}

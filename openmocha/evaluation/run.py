@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from openmocha.evaluation.mochabench import Item, film_path
 from openmocha.evaluation.score_table import read_run, write_run
 from openmocha.prompt import parse_prompt
+from openmocha.sampling import Quality
 
 if TYPE_CHECKING:
     from openmocha.pipeline import MoChaPipeline
@@ -48,6 +49,7 @@ class Making:
     text_guidance: float | None = None
     speech_guidance: float | None = None
     feeling_guidance: float | None = None
+    quality: Quality | None = None
     allow_cut: bool = False
     device: str = "cpu"
     memory: str | None = None
@@ -160,6 +162,7 @@ def make_film(pipeline: "MoChaPipeline", item: Item, output: Path, making: Makin
         speech_guidance_scale=making.speech_guidance,
         feeling_guidance_scale=making.feeling_guidance,
         seed=making.seed,
+        quality=making.quality,
         allow_cut=making.allow_cut,
     )
     path = film_path(output, item)

@@ -19,7 +19,7 @@ from openmocha.models import store
 
 SCALE = ".scale"  # of the tensor whose name stands before it
 FEWEST = 4096  # numbers of a tensor that is worth it
-PARTS = ("vae", "caption_reader")  # that are read by `restored`
+PARTS = ("vae", "caption_reader", "transformer", "transformer_guided")  # read by `restored`
 
 
 def rounded(weights: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from openmocha.models.attention import (
 )
 from openmocha.models.conditions import PlaceEmbedding, SigmaEmbedding, Text, TextProjector
 from openmocha.models.config import MoChaConfig
+from openmocha.models.eight_bits import restored
 from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, uniform_windows
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -305,7 +306,7 @@ class MoChaTransformer3DModel(nn.Module):
         values.pop("_class_name", None)
         model = cls(MoChaConfig.from_dict(values))
         try:
-            weights = load_file(folder / WEIGHTS_FILE)
+            weights = restored(load_file(folder / WEIGHTS_FILE))
         except SafetensorError as error:
             raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: {error}") from error
         expected = {name: value.shape for name, value in model.state_dict().items()}

@@ -25,7 +25,7 @@ from openmocha.training.ablation_data import NUM_FRAMES, SIDE, UNTAGGED, small_p
 from openmocha.training.encoders import encoder_checksums, load_encoders
 from openmocha.training.objective import Objective
 from openmocha.training.samples import Dropout
-from openmocha.training.shards import Encoders, bind_to_encoders, write_empty_prompt
+from openmocha.training.shards import Encoders, bind_to_networks, write_empty_prompt
 from openmocha.training.stages import Crop, Stage, halved
 from openmocha.training.toon_clips import write_plan
 from openmocha.training.train import TrainConfig, train
@@ -89,7 +89,7 @@ def prepare(folder: Path, budget: AblationBudget, workers: int, say: Say) -> Non
     shards = folder / "shards"
     checksums = encoder_checksums("toon")
     plain = {name: sha for name, sha in checksums.items() if not name.startswith("caption_reader/")}
-    bind_to_encoders(shards, plain)
+    bind_to_networks(shards, plain)
     load = partial(plain_encoders, "toon")
     write_empty_prompt(shards, load().text)
     for done in write_plan(shards, small_plan(budget.stories), load, workers):

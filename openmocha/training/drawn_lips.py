@@ -39,7 +39,8 @@ from openmocha.training.latent_lips import LatentLips, train_latent_lips
 from openmocha.training.muon import Muon
 from openmocha.training.own_latents import Pair, make_pair, make_pairs
 from openmocha.training.parallel import local_device
-from openmocha.training.shards import FRAMES_PER_LATENT
+from openmocha.training.run_encoders import digest
+from openmocha.training.shards import FRAMES_PER_LATENT, bind_to_networks
 from openmocha.training.video_vae import (
     OPENING_VARIANCE,
     VideoVAETraining,
@@ -103,19 +104,21 @@ def train_drawn_lips(
     *,
     time_budget_s: float = 3600.0,
     seed: int = 0,
-    settings: DrawnLipsTraining | None = None,
+    settings: DrawnLipsTraining = DrawnLipsTraining(),  # noqa: B008
     held_out: int = 8,
 ) -> VideoVAE:
     """Train the decoder of `backbone`'s VAE on, and leave the VAE in `folder`/final, in float32.
 
     `folder`/pairs keeps the pairs (9 MB each at 128x128; all are held in memory), `held_out` of
-    them to measure on. A folder serves one model: what is there from before is used again.
+    them to measure on. What is there from before is used again; a folder serves one model.
+    Raises ValueError where it holds pairs of another.
     """
-    settings = settings or DrawnLipsTraining()
     torch.manual_seed(seed)
     ends = time.monotonic() + time_budget_s
     make = partial(make_pair, backbone, sampling, settings.levels)
     making_s = settings.making_share * time_budget_s
+    made_by = {"transformer": digest(backbone.transformer), "video_vae": digest(backbone.vae)}
+    bind_to_networks(folder / "pairs", made_by)
     pairs = make_pairs(make, folder / "pairs", making_s, seed, at_least=2 * held_out)
     tests, pairs = pairs[:held_out], pairs[held_out:]
     reader = train_latent_lips(pairs, settings.reader_steps, backbone.device)

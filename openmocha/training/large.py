@@ -38,7 +38,7 @@ from openmocha.training.shards import (
     Encoders,
     TextStream,
     TextTokens,
-    bind_to_encoders,
+    bind_to_networks,
     write_empty_prompt,
 )
 from openmocha.training.stages import Crop, Stage, paper_stages, with_sources
@@ -294,7 +294,7 @@ def large_encoders(folder: Path) -> Encoders:
 
 def draw_shards(folder: Path, shards: Path, given: LargeTraining) -> None:
     """Toon films from their beginnings, one crop of each, of every source that a stage draws."""
-    bind_to_encoders(shards, encoder_checksums(folder))
+    bind_to_networks(shards, encoder_checksums(folder))
     sources = sorted({source for stage in paper_stages()[1:] for source in stage.shares})
     plan = [
         ShardPlan(

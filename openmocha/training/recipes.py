@@ -1,7 +1,7 @@
 """Whole trainings from nothing but the package, step by step, each with what it cost.
 
     voices and films -> VAE -> speech encoder -> judge -> caption reader -> shards -> transformer in
-    stages -> VAE's decoder, on what the transformer makes -> model folder
+    stages -> VAE's decoder, on what the transformer makes -> few steps -> model folder
 
     python -m openmocha.training.recipes toon runs/toon     # all of it; goes on where it stopped
     python -m openmocha.training.recipes shards runs/toon   # or one step at a time
@@ -27,17 +27,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
-from openmocha.models.video_vae import VideoVAE
-from openmocha.precision import matrix_dtype
-from openmocha.sampling import Sampling
 from openmocha.training.objective import TOON_OBJECTIVE, Objective
 from openmocha.training.parallel import local_device
 from openmocha.training.run_encoders import (
@@ -48,14 +43,17 @@ from openmocha.training.run_encoders import (
     text_encoder,
 )
 from openmocha.training.samples import Dropout
-from openmocha.training.shards import bind_to_encoders, write_empty_prompt
+from openmocha.training.shards import bind_to_networks, write_empty_prompt
 from openmocha.training.stages import Stage, paper_stages, toon_stages
-from openmocha.training.train import TrainConfig, export_model, newest_of, train
+from openmocha.training.train import TrainConfig, train
+from openmocha.training.trained_model import (
+    export_toon,
+    preview_films,
+    train_decoder,
+    train_guided,
+    write_weights,
+)
 from openmocha.whole_file import write_text
-
-if TYPE_CHECKING:
-    from openmocha.backbones.paper import PaperBackbone
-    from openmocha.training.drawn_lips import DrawnLipsTraining
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ class ToonBudget:
     caption_reader: float = 20.0
     transformer: float = 150.0
     decoder: float = 60.0
+    few_steps: float = 45.0
     films: float = 1.0
 
     def scaled(self, scale: float) -> "ToonBudget":
@@ -104,6 +103,7 @@ def train_toon(
             train_toon_transformer, folder, budget.transformer, seed=seed, batch_scale=batch_scale
         ),
         "decoder": partial(train_decoder, folder, budget.decoder, seed),
+        "few_steps": partial(train_guided, folder, budget.few_steps, seed),
         "export": partial(export_toon, folder, folder / "model"),
     }
     for name, run in steps.items():
@@ -192,7 +192,7 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
     from openmocha.training.toon_clips import toon_plan, write_plan
 
     shards = folder / "shards"
-    bind_to_encoders(shards, fingerprints(folder))
+    bind_to_networks(shards, fingerprints(folder))
     vae, _, text = load_networks(folder)
     write_empty_prompt(shards, text)
     plan = toon_plan(scale, vae.config.pixels_per_latent)
@@ -264,110 +264,19 @@ def train_toon_transformer(
     )
 
 
-def write_weights(folder: Path, output: Path) -> None:
-    """`output`/ema and `output`/model in bfloat16: small enough to carry to where training goes on
-    (--start), with a new optimizer."""
-    newest = newest_of(folder / "transformer")
-    export_model(newest, output / "ema", weights="ema")
-    export_model(newest, output / "model", weights="model")
-
-
-# Speech at 6: with less, mouths open less far than true ones (on films of the training split). All
-# guidance ends at 0.7: with guidance below it, lips are read less well from pictures. Feelings at 4
-# cost nothing: words without speech then have the weight 3 - 6 + (4 - 1) and need not be computed.
-TOON_SAMPLING = Sampling(
-    num_inference_steps=12,
-    text_guidance_scale=3.0,
-    speech_guidance_scale=6.0,
-    default_shot="medium close-up",
-    guided_to=0.7,
-    retell=True,
-    feeling_guidance_scale=4.0,
-)
-PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
-
-
-@torch.no_grad()
-def preview_films(folder: Path, model: nn.Module, path: Path) -> None:
-    """Films of some test stories, two thirds of a second of each, as `path`-close-up.mp4 and so on,
-    and `path`.png with their frames below the true ones."""
-    from openmocha.backbones.paper import PaperBackbone
-    from openmocha.contact_sheet import write_png
-    from openmocha.pipeline import MoChaPipeline
-    from openmocha.toon.films import make_film
-
-    assert isinstance(model, MoChaTransformer3DModel)
-    device = next(model.parameters()).device
-    backbone = PaperBackbone(model, *load_networks(folder))
-    as_they_stand = TOON_SAMPLING.with_given(default_shot="")
-    pipeline = MoChaPipeline(backbone, as_they_stand).to(device)
-    rows = []
-    for source, seed in PREVIEWS:
-        frames = range(56, 72)
-        film = make_film(seed, source, split="test", frames=frames)
-        assert film.speech is not None
-        speech = film.speech[frames.start * 2000 // 3 : frames.stop * 2000 // 3]
-        output = pipeline(film.caption, speech, seed=0, together=True, verbatim=True)
-        output.save(path.with_name(f"{path.name}-{source.replace(' ', '-')}.mp4"))
-        rows += [np.concatenate(list(row[::2]), axis=1) for row in (film.frames, output.frames)]
-    write_png(path.with_suffix(".png"), np.concatenate(rows))
-
-
-def newest_backbone(folder: Path, weights: Path) -> "PaperBackbone":
-    """The newest checkpoint's EMA, which is written to `weights`, beside the run's encoders."""
-    from openmocha.backbones.paper import PaperBackbone
-
-    export_model(newest_of(folder / "transformer"), weights, torch.float32)
-    transformer = MoChaTransformer3DModel.from_pretrained(weights)
-    return PaperBackbone(transformer, *load_networks(folder))
-
-
-def train_decoder(
-    folder: Path,
-    minutes: float,
-    seed: int = 0,
-    held_out: int = 8,
-    settings: "DrawnLipsTraining | None" = None,
-) -> None:
-    """Step 7: the VAE's decoder learns on from what the transformer makes. The encoder stays as it
-    is, and with it latents and shards, which is checked before."""
-    from openmocha.training.drawn_lips import train_drawn_lips
-
-    check_shards(folder)
-    work = folder / "decoder"
-    backbone = newest_backbone(folder, work / "transformer")
-    backbone.to(local_device(), matrix_dtype(local_device()))
-    train_drawn_lips(
-        backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed,
-        settings=settings, held_out=held_out,
-    )  # fmt: skip
-
-
-def export_toon(folder: Path, output: Path) -> None:
-    """Step 8: the newest checkpoint's EMA, the encoders and the judge as a model folder.
-
-    Raises ValueError where the transformer was trained beside other encoders.
-    """
-    check_shards(folder)
-    from openmocha.pipeline import MoChaPipeline
-
-    backbone = newest_backbone(folder, output / "transformer")
-    if (folder / "decoder" / "final").exists():
-        backbone.vae = VideoVAE.from_pretrained(folder / "decoder" / "final")
-    if (folder / "judge" / "final").exists():
-        shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
-    MoChaPipeline(backbone, TOON_SAMPLING).save_pretrained(output)
+STEPS = (
+    "toon", "caption_reader", "shards", "transformer", "decoder", "few_steps", "weights", "export",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module docstring."""
     parser = argparse.ArgumentParser(description="Train a toon model, or one step of it.")
-    steps = ("toon", "caption_reader", "shards", "transformer", "decoder", "weights", "export")
-    parser.add_argument("step", choices=steps)
+    parser.add_argument("step", choices=STEPS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of all budgets and film counts")
     parser.add_argument("--workers", type=int, help="processes that write shards")
-    parser.add_argument("--minutes", type=float, help="of the transformer or the decoder")
+    parser.add_argument("--minutes", type=float, help="of transformer, decoder or few_steps")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--batch-scale", type=int, default=1, help="of all batches; 16 on a GPU")
@@ -405,6 +314,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case "decoder":
             minutes = budget.decoder if given.minutes is None else given.minutes
             train_decoder(given.folder, minutes, given.seed)
+        case "few_steps":
+            minutes = budget.few_steps if given.minutes is None else given.minutes
+            train_guided(given.folder, minutes, given.seed)
         case "weights":
             write_weights(given.folder, given.output or given.folder / "weights")
         case "export":

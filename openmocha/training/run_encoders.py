@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from openmocha.training.shards import ENCODERS_FILE, Encoders
 
 if TYPE_CHECKING:
@@ -48,16 +50,21 @@ def fingerprints(folder: Path) -> dict[str, str]:
     from openmocha.models.video_vae import VideoVAE
 
     vae = VideoVAE.from_pretrained(folder / "video_vae" / "final")
-    digest = hashlib.sha256()
-    for name, tensor in sorted(vae.state_dict().items()):
-        if not name.startswith("decoder."):
-            digest.update(name.encode() + tensor.float().numpy().tobytes())
-    found = {"video_vae": digest.hexdigest()}
+    found = {"video_vae": digest(vae, without="decoder.")}
     for name in ("speech_encoder", "caption_reader"):
         weights = folder / name / "final" / "model.safetensors"
         if weights.exists():
             found[name] = hashlib.sha256(weights.read_bytes()).hexdigest()
     return found
+
+
+def digest(network: nn.Module, without: str | None = None) -> str:
+    """SHA-256 of a network's weights, but of those whose names begin with `without`."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if without is None or not name.startswith(without):
+            found.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def check_shards(folder: Path) -> None:

@@ -237,17 +237,17 @@ def read_empty_prompt(folder: Path) -> tuple[np.ndarray[Any, Any], ...]:
     return stored_text(read_record((folder / "empty_prompt.safetensors").read_bytes()))
 
 
-def bind_to_encoders(folder: Path, fingerprints: dict[str, str]) -> None:
-    """Note which encoders a folder's shards come from; shards of others are worthless beside them.
+def bind_to_networks(folder: Path, fingerprints: dict[str, str]) -> None:
+    """Note which networks made what a folder holds; beside others it is worthless.
 
-    Raises ValueError where the folder belongs to other encoders (a VAE was retrained, say).
+    Raises ValueError where the folder belongs to other networks (a VAE was retrained, say).
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ENCODERS_FILE
     if path.exists() and json.loads(path.read_text()) != fingerprints:
         raise ValueError(
-            f"the shards in {folder} were written with other encoders than those given now; "
-            "delete the folder, or train with the encoders it was written with"
+            f"what lies in {folder} was made with other networks than those given now; "
+            "delete the folder, or train with the networks it was made with"
         )
     temporary = folder / ".encoders.tmp"
     temporary.write_text(json.dumps(fingerprints, indent=1))
