@@ -21,11 +21,12 @@ from openmocha.training.drawn_lips import (
     drawn_lips_loss,
     endless_batches,
     evaluate,
+    misreading,
     train_drawn_lips,
 )
 from openmocha.training.latent_lips import LatentLips, mouth_cells, train_latent_lips
 from openmocha.training.own_latents import Pair, draw_step, make_pair, make_pairs
-from openmocha.training.video_vae import VideoVAETraining
+from openmocha.training.video_vae import OPENING_VARIANCE, VideoVAETraining
 
 
 def numbered_pair(seed: int = 0, rows: int = 6, columns: int = 8, latent_frames: int = 8) -> Pair:
@@ -156,6 +157,15 @@ def test_pairs_without_a_known_mouth_teach_no_reading() -> None:
         train_latent_lips([unknown], 1, torch.device("cpu"))
 
 
+def test_closed_lips_that_are_read_as_open_count_more() -> None:
+    read = torch.tensor([0.3, 0.05, 0.5])  # left open, closed, and open as it should be
+    opening = torch.tensor([0.1, 0.0, 0.4])
+    plain = (0.04 + 0.0025 + 0.01) / 3 / OPENING_VARIANCE
+    assert float(misreading(read, opening, 0.0)) == pytest.approx(plain)
+    more = (3 * 0.04 + 0.0025 + 0.01) / 3 / OPENING_VARIANCE
+    assert float(misreading(read, opening, 2.0)) == pytest.approx(more)
+
+
 def test_distance_beside_mouths_by_hand() -> None:
     mouth = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     mouth[..., 8:16, 8:16] = True
@@ -233,4 +243,4 @@ def test_a_pair_starts_from_its_film_and_noise(monkeypatch) -> None:
     pair = make_pair(backbone, SAMPLING.with_given(num_inference_steps=10), (0.45, 0.55), 3)
     noise = (pair.own.astype(np.float64) - 0.5 * pair.encoded) / 0.5
     assert noise.std() == pytest.approx(1, abs=0.02) and noise.mean() == pytest.approx(0, abs=0.02)
-    assert own_latents.SOURCES[3] == "medium" and not pair.is_read  # too far away to be read
+    assert own_latents.SOURCES[3] == "medium" and not pair.is_read  # two people

@@ -134,6 +134,7 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
         for step in ("video_vae", "decoder")
     )
     assert {n.split(".")[0] for n in after if not after[n].equal(before[n])} == {"decoder"}
+    recipes.train_guided(tmp_path, minutes=0.01, held_out=1)
     recipes.export_toon(tmp_path, tmp_path / "model")
     drawn = VideoVAE.from_pretrained(tmp_path / "model" / "vae").state_dict()
     for name in (n for n in drawn if n.startswith("decoder.")):
@@ -143,9 +144,8 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # this caption names no shot
     truth = make_film(1, "close-up", split="test", width=64, height=64)
     assert truth.speech is not None
-    film = pipeline(
-        truth.caption, truth.speech[:16000], height=64, width=64, num_inference_steps=2, seed=0
-    )
+    film = pipeline(truth.caption, truth.speech[:16000], height=64, width=64, seed=0)
+    assert film.settings["folded"] and film.settings["num_inference_steps"] == 6
     film.save(tmp_path / "film.mp4")
     judged = Judge().read(read_film(tmp_path / "film.mp4").frames)
     assert judged.mouth.shape[0] == len(film.frames) == 24

@@ -35,7 +35,7 @@ class Pair:
     """A film and its latents, float16 (C, F, h, w): what the encoder makes of it, and the model.
 
     frames: uint8 (T, H, W, 3); mouth: a mask (T, H, W) of its mouths; opening: (T,) in 0..1, how
-    far the mouth is open, NaN where more than one character is seen, or one from afar.
+    far the mouth is open, NaN where more than one character is seen.
     """
 
     frames: NDArray[np.uint8]
@@ -88,7 +88,7 @@ def make_pair(
     start = (1 - sigmas[step]) * encoded + sigmas[step] * noise.to(backbone.device)
     own = denoise(backbone, start, conditions, sampling, first_step=step)
     boxes, opening = film.truth.mouth_boxes, film.truth.mouth[:, 0].astype(np.float32)
-    if boxes.shape[1] != 1 or "close-up" not in source:
+    if boxes.shape[1] != 1:
         opening = np.full_like(opening, np.nan)
     mouth = mouth_mask(boxes, *film.frames.shape[1:3])
     return Pair(film.frames, mouth, opening, *(x[0].cpu().half().numpy() for x in (encoded, own)))
