@@ -31,12 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="toon")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--quality", choices=("fast", "high"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one-run", action="store_true", help="measure in this process (internal)")
     options = parser.parse_args()
     if options.one_run:
-        print(json.dumps(one_run(options.model, options.steps)))
+        print(json.dumps(one_run(options.model, options.steps, options.quality)))
         return
     runs = [child(options) for _ in range(options.runs)]
     from benchmarks.machine import machine
@@ -45,6 +46,7 @@ def main() -> None:
     content = {
         "machine": machine(),
         "model": options.model,
+        "quality": options.quality,
         "threads": options.threads,
         "medians": medians,
         "runs": runs,
@@ -61,6 +63,7 @@ def child(options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.generation_speed", "--one-run"]
     command += ["--model", options.model]
     command += ["--steps", str(options.steps)] if options.steps else []
+    command += ["--quality", options.quality] if options.quality else []
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(options.threads),
@@ -72,8 +75,9 @@ def child(options: argparse.Namespace) -> dict[str, float]:
     return measured
 
 
-def one_run(model: str, steps: int | None) -> dict[str, float]:
-    """Seconds of a cold and of a warm film, and this process's peak memory in GB."""
+def one_run(model: str, steps: int | None, quality: str | None) -> dict[str, float]:
+    """Seconds of a cold and of a warm film, this process's peak memory in GB, and how often a
+    network is evaluated for a film: each pass of guidance counts."""
     started = time.monotonic()
     import numpy as np
 
@@ -82,13 +86,23 @@ def one_run(model: str, steps: int | None) -> dict[str, float]:
     pipeline: Any = MoChaPipeline.from_pretrained(model)
     # Any sound will do: the work depends on its length alone.
     speech = np.sin(np.arange(round(SECONDS * SAMPLE_RATE_HZ)) * 0.05).astype(np.float32) * 0.3
-    pipeline(PROMPT, speech, num_inference_steps=steps, seed=0)
+    asked = {"num_inference_steps": steps, "quality": quality}
+    pipeline(PROMPT, speech, seed=0, **asked)
     cold = time.monotonic() - started
+    evaluated: list[int] = []
+    for network in (pipeline.backbone.transformer, pipeline.backbone.guided_transformer):
+        if network is not None:
+            network.register_forward_pre_hook(lambda _, given: evaluated.append(len(given[0])))
     started = time.monotonic()
-    pipeline(PROMPT, speech, num_inference_steps=steps, seed=1)
+    pipeline(PROMPT, speech, seed=1, **asked)
     warm = time.monotonic() - started
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"cold_s": cold, "warm_s": warm, "peak_memory_gb": peak_kb * 1024 / 1e9}
+    return {
+        "cold_s": cold,
+        "warm_s": warm,
+        "peak_memory_gb": peak_kb * 1024 / 1e9,
+        "evaluations": sum(evaluated),
+    }
 
 
 if __name__ == "__main__":

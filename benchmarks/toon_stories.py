@@ -41,7 +41,9 @@ JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
 SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
 REQUIRED = ("hair_colour", "skin", "clothes_colour", "background_colour", "shot", "species")
 # what films of one folder share
-FILMS_OF = ("model", "steps", "from_image", "split", "drop", "verbatim", "together", "guided_to")
+FILMS_OF = (
+    "model", "quality", "steps", "from_image", "split", "drop", "verbatim", "together", "guided_to",
+)  # fmt: skip
 ENVELOPE_FILMS = 60  # training films that the loudness predictor is fitted on
 
 
@@ -131,7 +133,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "train"), default="test")
     parser.add_argument("--drop", type=float, default=0.0, help="of the captions' clauses")
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
-    parser.add_argument("--guided-to", type=float, help="noise level at which guidance ends")
+    parser.add_argument("--quality", choices=("fast", "high"), help="the model's own if not given")
+    parser.add_argument("--guided-to", type=float, help="where guidance ends, of quality high")
     parser.add_argument("--from-image", action="store_true", help="give the true first frame")
     parser.add_argument("--verbatim", action="store_true", help="captions are not retold")
     parser.add_argument("--together", action="store_true", help="two clips in one take")
@@ -143,6 +146,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.model = None if options.model == "none" else options.model
+    options.quality = "high" if options.guided_to is not None else options.quality
     return options
 
 
@@ -166,6 +170,7 @@ def generate(pipeline: Any, film: Film, seed: int, options: argparse.Namespace, 
         speech=film.speech,
         image=film.frames[0] if options.from_image else None,
         num_inference_steps=options.steps,
+        quality=options.quality,
         verbatim=options.verbatim,
         together=options.together,
         seed=seed,

@@ -6,11 +6,14 @@ import pytest
 import torch
 from tiny_model import SAMPLING, tiny_pipeline
 
+from openmocha.backbones.backbone import Conditions
 from openmocha.filming import denoising
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.training.few_steps import (
     FewStepsTraining,
+    Stretch,
     Stretches,
+    endless_batches,
     few_steps_loss,
     guided_steps,
     make_way,
@@ -42,7 +45,7 @@ def test_guided_steps_are_those_that_are_merged():
 
 @torch.no_grad()
 def test_a_way_leads_where_the_model_goes_in_twice_the_steps(backbone):
-    settings = FewStepsTraining(goes_on_share=0.0, shorter_share=0.0)
+    settings = FewStepsTraining(goes_on_share=0.0)
     for seed in (0, 7):  # a close-up, and films in which nobody speaks
         first, second = make_way(backbone, EIGHT, settings, seed)
         assert (first.sigma, second.sigma) == (1.0, 0.75)
@@ -59,10 +62,10 @@ def test_a_way_leads_where_the_model_goes_in_twice_the_steps(backbone):
 
 @torch.no_grad()
 def test_known_latents_stay_and_are_not_learnt(backbone):
-    settings = FewStepsTraining(goes_on_share=1.0, shorter_share=1.0)
+    settings = FewStepsTraining(goes_on_share=1.0, parts=(2,), part_shares=(1.0,))
     way = make_way(backbone, EIGHT, settings, 3)
     known = way[0].conditions.num_known
-    assert known in (1, way[0].latents.shape[2] // 4) and way[0].latents.shape[2] < 8
+    assert known == 1 and way[0].length == 4
     model = backbone.transformer
     spoilt = [replace(one, velocity=one.velocity.clone()) for one in way]
     for one in spoilt:
@@ -72,12 +75,30 @@ def test_known_latents_stay_and_are_not_learnt(backbone):
     assert losses[0] == losses[1] > 0
 
 
+def test_batches_are_long_enough_and_partly_new():
+    def make(seed: int) -> list[Stretch]:
+        latents = torch.full((1, 1, 4 if seed % 2 else 2, 1, 1), float(seed))
+        return [Stretch(latents, 1.0, latents, Conditions(None, None))]
+
+    settings = FewStepsTraining(batch_films=2.0, new_share=0.5, kept_ways=5)
+    batches = endless_batches(make, settings, 8, 0, torch.device("cpu"))
+    newest = []
+    for _ in range(40):
+        parts = next(batches).parts
+        assert 16 <= sum(part.length for part in parts) < 16 + 4
+        numbers = [int(part.latents[0, 0, 0, 0, 0]) for part in parts]
+        assert max(numbers) - min(numbers) < 5  # the last five ways
+        newest.append(max(numbers))
+    # half of 16 latents are made anew for each batch, in ways of three on average
+    assert newest[-1] == pytest.approx(40 * 8 / 3, abs=4)
+
+
 def test_a_student_learns_and_its_model_stays(backbone, tmp_path):
     before = {name: weight.clone() for name, weight in backbone.transformer.state_dict().items()}
-    settings = FewStepsTraining(kept_ways=2, batches_per_way=20, learning_rate=3e-3)
+    settings = FewStepsTraining(kept_ways=2, new_share=0.01, learning_rate=3e-3)
     train_few_steps(backbone, EIGHT, tmp_path, time_budget_s=8, settings=settings, held_out=1)
     student = MoChaTransformer3DModel.from_pretrained(tmp_path / "final")
-    way = Stretches(make_way(backbone, EIGHT, settings, 1))  # the first that is learnt from
+    way = Stretches(make_way(backbone, EIGHT, settings, 0))  # the first that is learnt from
     now, then = (
         float(few_steps_loss(network, way, backbone.device)[0].detach())
         for network in (student, backbone.transformer)

@@ -12,9 +12,10 @@ those levels the model goes on by itself: there two steps and one are nearly the
 
 import argparse
 import copy
+import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
@@ -27,10 +28,12 @@ from torch import Tensor, nn
 
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import PaperBackbone, told_story
-from openmocha.filming import denoising, draw_noise
+from openmocha.filming import denoise, denoising, draw_noise
+from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.precision import mixed_precision
 from openmocha.sampling import Sampling
 from openmocha.toon.captions import caption_of
+from openmocha.toon.films import NUM_FRAMES
 from openmocha.toon.stories import make_story
 from openmocha.toon.turns import spoken_turns
 from openmocha.training.fit import FitConfig, fit
@@ -49,12 +52,13 @@ class FewStepsTraining:
     """How ways are made, and how often each is learnt from."""
 
     merged: int = 2  # steps of the model that become one
-    goes_on_share: float = 0.3  # of ways that begin with known latents, an image's or eight
-    shorter_share: float = 0.3  # of ways that are shorter than the model's longest film
+    parts: tuple[int, ...] = (1, 2, 4, 8)  # a way is as long as the longest film, or one of these
+    part_shares: tuple[float, ...] = (0.3, 0.25, 0.25, 0.2)
+    goes_on_share: float = 0.4  # of long ways that begin with known latents, an image's or eight
     untold_share: float = 0.3  # of captions that leave something out, as prompts do
-    kept_ways: int = 200  # from which stretches are drawn
-    batches_per_way: int = 2
-    stretches: int = 3  # in a batch
+    kept_ways: int = 500  # from which stretches are drawn
+    batch_films: float = 2.0  # stretches of a batch are as long together as so many films
+    new_share: float = 0.25  # as much of a batch's length is made anew for it
     learning_rate: float = 1e-3
 
 
@@ -67,6 +71,11 @@ class Stretch:
     sigma: float
     velocity: Tensor
     conditions: Conditions
+
+    @property
+    def length(self) -> int:
+        """F, latent frames."""
+        return self.latents.shape[2]
 
     def to(self, device: torch.device) -> "Stretch":
         """Latents and velocity on `device`; conditions are there."""
@@ -94,22 +103,27 @@ def train_few_steps(
     seed: int = 0,
     settings: FewStepsTraining = FewStepsTraining(),  # noqa: B008
     held_out: int = 8,
+    start: MoChaTransformer3DModel | None = None,
 ) -> nn.Module:
-    """Train a student of `backbone`'s transformer, and leave it in `folder`/final.
+    """Train a student of `backbone`'s transformer, from that on or from `start`, and leave it in
+    `folder`/final.
 
     Raises ValueError where the model's steps cannot be merged.
     """
     torch.manual_seed(seed)
     make = partial(make_way, backbone, sampling, settings)
-    tests = [stretch for number in range(held_out) for stretch in make(2**20 + number)]
+    longest = backbone.format.num_latents(sampling.num_frames)
+    whole = partial(make_way, backbone, sampling, replace(settings, parts=(1,), part_shares=(1,)))
+    tests = [stretch for number in range(held_out) for stretch in whole(2**20 + number)]
     student = fit(
-        copy.deepcopy(backbone.transformer).requires_grad_(True),
-        endless_batches(make, settings, seed, backbone.device),
+        copy.deepcopy(start or backbone.transformer).to(backbone.device).requires_grad_(True),
+        endless_batches(make, settings, longest, seed, backbone.device),
         partial(few_steps_loss, device=backbone.device),
         folder / "training",
         FitConfig(
             time_budget_s=time_budget_s,
             learning_rate=settings.learning_rate,
+            warmup_steps=30,
             log_every=20,
             evaluate_every_s=240,
         ),
@@ -146,14 +160,15 @@ def make_way(
     """A story's way from noise to where guidance ends, in stretches of `merged` steps each."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    frames = backbone.format.num_latents(sampling.num_frames)
-    if rng.random() < settings.shorter_share:
-        frames = int(rng.integers(frames // 2, frames))
-    conditions = story_conditions(backbone, settings, seed, frames, rng)
+    longest = backbone.format.num_latents(sampling.num_frames)
+    part = int(rng.choice(settings.parts, p=settings.part_shares))
+    frames = max(1, longest // part)
+    start = int(rng.integers(longest - frames + 1))
+    conditions = story_conditions(backbone, settings, seed, range(start, start + frames), rng)
     noise = draw_noise(backbone, frames, sampling, generator)
-    if rng.random() < settings.goes_on_share:
-        *_, made = denoising(backbone, noise, conditions, sampling)
-        known = made[:, :, : int(rng.choice([1, frames // 4]))]
+    if part <= 2 and rng.random() < settings.goes_on_share:
+        made = denoise(backbone, noise, conditions, sampling)
+        known = made[:, :, : int(rng.choice([1, max(1, frames // 4)]))]
         conditions = replace(conditions, known=known)
         noise = draw_noise(backbone, frames, sampling, generator)
     sigmas = backbone.solver(sampling).sigmas.tolist()
@@ -170,13 +185,12 @@ def story_conditions(
     backbone: PaperBackbone,
     settings: FewStepsTraining,
     seed: int,
-    frames: int,
+    latents: range,
     rng: np.random.Generator,
 ) -> Conditions:
-    """What the first latent frames of a training story are made from; it need not be drawn."""
+    """What some latent frames of a training story are made from; the story need not be drawn. A
+    conversation is heard from its beginning, for its caption tells of both clips."""
     story = make_story(seed, SOURCES[seed % len(SOURCES)], "train")
-    fps, ratio = backbone.format.fps, backbone.format.frames_per_latent
-    turns = spoken_turns(story, ratio * frames, fps) if len(story.clips) == 1 else ()
     told = told_story(story)
     words = caption_of(story) if rng.random() < settings.untold_share else told.words
     calm = None if told.calm is None or words != told.words else backbone.encode_text(told.calm)
@@ -184,38 +198,49 @@ def story_conditions(
         backbone.encode_text(words), backbone.encode_text(backbone.format.negative_prompt),
         calm=calm,
     )  # fmt: skip
-    if len(story.clips) == 2:
-        turns = spoken_turns(story, 128, fps)
     if story.source == "text":
         return conditions
+    turns = spoken_turns(story, NUM_FRAMES, backbone.format.fps)
     speech = np.sum([turn.speech for turn in turns], axis=0).astype(np.float32)
-    tokens = backbone.encode_speech(speech, ratio * frames)
+    tokens = backbone.encode_speech(speech, NUM_FRAMES)
     assert tokens is not None
-    heard, windows = backbone.heard(tokens, 0, frames)
+    start = 0 if len(story.clips) == 2 else latents.start
+    heard, windows = backbone.heard(tokens, start, start + len(latents))
     return replace(conditions, speech=heard, windows=windows)
 
 
 def endless_batches(
-    make: partial[list[Stretch]], settings: FewStepsTraining, seed: int, device: torch.device
+    make: Callable[[int], list[Stretch]],
+    settings: FewStepsTraining,
+    longest: int,
+    seed: int,
+    device: torch.device,
 ) -> Iterator[Stretches]:
-    """Stretches of the last ways, a new one every few batches."""
+    """Stretches of the last ways; some new ways for each batch. `longest`: a film's latents."""
     rng = np.random.default_rng(seed)
     ways: deque[list[Stretch]] = deque(maxlen=settings.kept_ways)
-    number = seed * 2**24
+    numbers = itertools.count(seed * 2**24)
+    length, new = settings.batch_films * longest, 0
     while True:
-        number += 1
-        ways.append(make(number))
-        for _ in range(settings.batches_per_way):
-            drawn = [ways[int(rng.integers(len(ways)))] for _ in range(settings.stretches)]
-            yield Stretches([way[int(rng.integers(len(way)))] for way in drawn]).to(device)
+        while new < settings.new_share * length:
+            ways.append(make(next(numbers)))
+            new += ways[-1][0].length
+        new -= round(settings.new_share * length)
+        batch: list[Stretch] = []
+        while sum(stretch.length for stretch in batch) < length:
+            way = ways[int(rng.integers(len(ways)))]
+            batch.append(way[int(rng.integers(len(way)))])
+        yield Stretches(batch).to(device)
 
 
 def few_steps_loss(
     student: nn.Module, batch: Stretches, device: torch.device
 ) -> tuple[Tensor, dict[str, float]]:
-    """Mean squared error of the velocity, of latents that are not known."""
-    errors = [error_of(student, part, device) for part in batch.parts]
-    return torch.stack(errors).mean(), {}
+    """Mean squared error of the velocity, of latents that are not known; a stretch counts by its
+    length."""
+    total = sum(part.length for part in batch.parts)
+    shares = [part.length / total * error_of(student, part, device) for part in batch.parts]
+    return torch.stack(shares).sum(), {}
 
 
 def error_of(student: nn.Module, part: Stretch, device: torch.device) -> Tensor:
@@ -251,6 +276,7 @@ def main() -> None:
     parser.add_argument("--model", default="toon", help="name or folder of a toon model")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a student's folder, to train on from")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -263,6 +289,7 @@ def main() -> None:
         options.folder,
         time_budget_s=60 * options.minutes,
         seed=options.seed,
+        start=options.start and MoChaTransformer3DModel.from_pretrained(options.start),
     )
 
 
