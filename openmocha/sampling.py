@@ -34,8 +34,9 @@ class Sampling:
     guided_to: float = 0.0  # noise level at which guidance ends; what is left are details
     retell: bool = False  # prompts in the model's own words, if it has any (toon/retelling.py)
     feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
-    few_steps: int = 0  # of quality "fast", for models with a network that folds guidance in
-    folded: bool = False  # guidance is that network's, not these scales'
+    feelings_to: float = 1.0  # feelings are guided to here at least, or to where guidance ends
+    fast_levels: tuple[float, ...] = ()  # noise levels of quality "fast"; () where there is none
+    folded: bool = False  # guidance is that of a network that folds it in, not these scales'
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -45,23 +46,23 @@ class Sampling:
             if not 0 <= scale <= 100:  # refuses NaN too
                 raise ValueError(f"{name} is {scale}; expected 0 to 100 (1 = no guidance)")
 
-        if not 0 <= self.guided_to <= 1:
-            raise ValueError(f"guided_to is {self.guided_to}; expected a noise level, 0 to 1")
+        for name in ("guided_to", "feelings_to"):
+            level = getattr(self, name)
+            if not 0 <= level <= 1:
+                raise ValueError(f"{name} is {level}; expected a noise level, 0 to 1")
 
     def at(self, sigma: float) -> Self:
         """The settings of a step at noise level sigma: below `guided_to` without guidance, which
         is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings are guided in
         the middle only."""
-        if sigma < self.guided_to or self.folded:
-            unguided: Self = replace(
-                self,
-                text_guidance_scale=1.0,
-                speech_guidance_scale=1.0,
-                feeling_guidance_scale=1.0,
-                folded=self.folded and sigma >= self.guided_to,
-            )
-            return unguided
-        return self if sigma < FEELINGS_BELOW else replace(self, feeling_guidance_scale=1.0)
+        guided = sigma >= self.guided_to
+        settings = replace(self, folded=self.folded and guided)
+        if not guided or self.folded:
+            settings = replace(settings, text_guidance_scale=1.0, speech_guidance_scale=1.0)
+        feel = sigma < FEELINGS_BELOW and sigma >= min(self.guided_to, self.feelings_to)
+        if not feel or settings.folded:
+            settings = replace(settings, feeling_guidance_scale=1.0)
+        return settings
 
     def of_quality(self, quality: Quality | None, set_by_hand: Sequence[str] = ()) -> Self:
         """The settings of a quality. "high": these. "fast": few steps, guidance folded in, so that
@@ -70,16 +71,16 @@ class Sampling:
         Raises ValueError where "fast" is not to be had.
         """
         quality = checked_quality(quality)
-        if quality == "fast" and not self.few_steps:
+        if quality == "fast" and not self.fast_levels:
             raise ValueError('this model has no quality "fast"; leave it out, or ask for "high"')
         if quality == "fast" and set_by_hand:
             raise ValueError(
                 f'{" and ".join(set_by_hand)} cannot be chosen with quality "fast", in whose steps '
                 'they are folded; ask for "high"'
             )
-        if quality == "high" or not self.few_steps or set_by_hand:
+        if quality == "high" or not self.fast_levels or set_by_hand:
             return self
-        return replace(self, num_inference_steps=self.few_steps, folded=True)
+        return replace(self, num_inference_steps=len(self.fast_levels), folded=True)
 
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
@@ -89,7 +90,8 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-6])  # the last six: newer than some folders
+        values = store.read_json(Path(file), names[:-7])  # the last seven: newer than some folders
+        values["fast_levels"] = tuple(values.get("fast_levels", ()))
         return cls(**{name: values[name] for name in names if name in values})
 
 

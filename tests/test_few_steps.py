@@ -36,7 +36,8 @@ def backbone():
 
 def test_guided_steps_are_those_that_are_merged():
     assert guided_steps(EIGHT, SIGMAS, 2) == 4  # 1, 7/8, 6/8 and 5/8
-    assert with_few_steps(EIGHT).few_steps == 4
+    levels = with_few_steps(EIGHT, SIGMAS).fast_levels
+    assert levels == pytest.approx((1, 0.75, 0.5, 1 / 3, 1 / 6))
     with pytest.raises(ValueError, match="5 guided steps of 8 cannot be merged 2 by 2"):
         guided_steps(replace(EIGHT, guided_to=0.5), SIGMAS, 2)
     with pytest.raises(ValueError, match="another number of steps"):

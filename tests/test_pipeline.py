@@ -9,7 +9,7 @@ import torch
 from tiny_model import tiny_transformer
 
 from openmocha import media
-from openmocha.backbones.backbone import Conditions, Told
+from openmocha.backbones.backbone import Conditions, Told, mocha_passes
 from openmocha.backbones.paper import stack_text
 from openmocha.contact_sheet import write_png
 from openmocha.filming import denoise, draw_noise
@@ -111,7 +111,8 @@ def with_student(tiny, monkeypatch):
     for parameter in student.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     monkeypatch.setattr(tiny.backbone, "guided_transformer", student.eval())
-    four = replace(tiny.sampling, num_inference_steps=8, few_steps=4, guided_to=0.6)
+    levels = (1.0, 0.75, 0.5, 0.3)
+    four = replace(tiny.sampling, num_inference_steps=8, fast_levels=levels, guided_to=0.6)
     monkeypatch.setattr(tiny, "sampling", four)
     return tiny
 
@@ -128,7 +129,8 @@ def test_fast_is_the_student_where_guidance_is_and_the_model_below(with_student,
         monkeypatch.setattr(network, "forward", told)
     fast = with_student(PROMPT, voice(), seed=0)
     names = ["guided_transformer"] * 2 + ["transformer"] * 2
-    assert calls == list(zip(names, [1] * 4, [1.0, 0.75, 0.5, 0.25], strict=True))
+    assert [call[:2] for call in calls] == [(name, 1) for name in names]
+    assert [call[2] for call in calls] == pytest.approx([1.0, 0.75, 0.5, 0.3])
     assert fast.settings["folded"] and fast.settings["num_inference_steps"] == 4
     calls.clear()
     high = with_student(PROMPT, voice(), seed=0, quality="high")
@@ -168,16 +170,36 @@ def test_a_folder_keeps_the_student(with_student, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("guided_to", "sigma", "scales"),
-    [(0.3, 0.9, (3, 6, 1)), (0.3, 0.75, (3, 6, 4)), (0.3, 0.2, (1, 1, 1)), (0.95, 0.9, (1, 1, 1))],
-)
-def test_feelings_are_guided_in_the_middle(guided_to, sigma, scales):
+    ("guided_to", "feelings_to", "sigma", "scales"),
+    [
+        (0.3, 1.0, 0.9, (3, 6, 1)), (0.3, 1.0, 0.75, (3, 6, 4)), (0.3, 1.0, 0.2, (1, 1, 1)),
+        (0.95, 1.0, 0.9, (1, 1, 1)), (0.7, 0.5, 0.6, (1, 1, 4)), (0.7, 0.5, 0.4, (1, 1, 1)),
+    ],
+)  # fmt: skip
+def test_feelings_are_guided_in_the_middle(guided_to, feelings_to, sigma, scales):
     given = Sampling(
         text_guidance_scale=3, speech_guidance_scale=6, feeling_guidance_scale=4,
-        guided_to=guided_to,
+        guided_to=guided_to, feelings_to=feelings_to,
     ).at(sigma)  # fmt: skip
     found = (given.text_guidance_scale, given.speech_guidance_scale, given.feeling_guidance_scale)
     assert found == scales
+
+
+def test_where_words_alone_have_no_weight_feelings_pull_between_spoken_words():
+    conditions = Conditions("words", "none", torch.ones(1), calm="calm")
+
+    def passes(text: float, speech: float, feeling: float):
+        sampling = Sampling(
+            text_guidance_scale=text, speech_guidance_scale=speech, feeling_guidance_scale=feeling
+        )
+        return [(w, words, float(heard)) for w, words, heard in mocha_passes(conditions, sampling)]
+
+    assert passes(1, 1, 1) == [(1, "words", 1)]
+    assert passes(1, 1, 4) == [(4, "words", 1), (-3, "calm", 1)]
+    assert passes(3, 6, 4) == [(-2, "none", 0), (6, "words", 1), (-3, "calm", 0)]
+    assert passes(3, 5, 4) == [
+        (-2, "none", 0), (1, "words", 0), (5, "words", 1), (-3, "calm", 0)
+    ]  # fmt: skip
 
 
 def test_what_is_told_without_feelings_reaches_the_network(tiny, monkeypatch):

@@ -129,8 +129,8 @@ class Solver(ABC):
 class Euler(Solver):
     """The plain solver (flow.euler_step)."""
 
-    def __init__(self, num_steps: int, shift: float) -> None:
-        self.sigmas = flow.sigma_schedule(num_steps, shift)
+    def __init__(self, sigmas: Tensor) -> None:
+        self.sigmas = sigmas
 
     def step(self, step: int, velocity: Tensor, latents: Tensor) -> Tensor:
         sigma, following = self.sigmas[step : step + 2].to(latents.device).unbind()
@@ -191,7 +191,9 @@ class Backbone(ABC):
 
     def solver(self, sampling: Sampling) -> Solver:
         """Euler steps, where a model says nothing else."""
-        return Euler(sampling.num_inference_steps, sampling.shift)
+        if sampling.folded:
+            return Euler(torch.tensor([*sampling.fast_levels, 0.0]))
+        return Euler(flow.sigma_schedule(sampling.num_inference_steps, sampling.shift))
 
     def encode_speech(self, speech: media.Speech | None, num_frames: int) -> Tensor | None:
         """One token per video frame, (1, T, layers, width), or None where nobody speaks.
@@ -263,16 +265,21 @@ def mocha_passes(
 ) -> list[tuple[float, Any, Tensor | None]]:
     """The paper's order: no words and no speech, words alone, both (flow.guidance_weights). Then,
     with negative weight, the words without feelings: what is small in a picture needs a pull of its
-    own.
+    own. Where words alone have no weight, it is the pull between words that are spoken.
 
     No speech is zeros before the projector.
     """
     speech = conditions.speech
     speech_scale = 0.0 if speech is None else sampling.speech_guidance_scale
     silence = None if speech is None else torch.zeros_like(speech)
-    words = (conditions.no_words, conditions.words, conditions.words)
     null, text, full = flow.guidance_weights(sampling.text_guidance_scale, speech_scale)
     pull = 0.0 if conditions.calm is None else sampling.feeling_guidance_scale - 1
-    weights = (null, text + pull, full)
-    passes = list(zip(weights, words, (silence, silence, speech), strict=True))
-    return weighted([*passes, (-pull, conditions.calm, silence)])
+    spoken = pull if text == 0 else 0.0
+    passes = [
+        (null, conditions.no_words, silence),
+        (text + pull - spoken, conditions.words, silence),
+        (full + spoken, conditions.words, speech),
+        (spoken - pull, conditions.calm, silence),
+        (-spoken, conditions.calm, speech),
+    ]
+    return weighted(passes)

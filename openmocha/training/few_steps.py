@@ -47,6 +47,9 @@ SOURCES = (
 )  # fmt: skip
 
 
+UNGUIDED = 3  # steps of the model itself that are left of those without guidance
+
+
 @dataclass(frozen=True)
 class FewStepsTraining:
     """How ways are made, and how often each is learnt from."""
@@ -134,9 +137,11 @@ def train_few_steps(
     return student
 
 
-def with_few_steps(sampling: Sampling, merged: int = FewStepsTraining.merged) -> Sampling:
-    """A model's settings once it has such a student."""
-    return replace(sampling, few_steps=sampling.num_inference_steps // merged)
+def with_few_steps(sampling: Sampling, sigmas: Sequence[float], merged: int = 2) -> Sampling:
+    """A model's settings once it has a student: its levels, then UNGUIDED even steps."""
+    guided = guided_steps(sampling, sigmas, merged)
+    rest = np.linspace(sigmas[guided], 0, UNGUIDED + 1)[:-1].tolist()
+    return replace(sampling, fast_levels=(*sigmas[:guided:merged], *rest))
 
 
 def guided_steps(sampling: Sampling, sigmas: Sequence[float], merged: int) -> int:

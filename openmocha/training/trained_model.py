@@ -42,6 +42,7 @@ TOON_SAMPLING = Sampling(
     speech_guidance_scale=6.0,
     default_shot="medium close-up",
     guided_to=0.7,
+    feelings_to=0.6,
     retell=True,
     feeling_guidance_scale=4.0,
 )
@@ -125,7 +126,8 @@ def export_toon(folder: Path, output: Path) -> None:
     if (folder / "few_steps" / "final").exists():
         student = MoChaTransformer3DModel.from_pretrained(folder / "few_steps" / "final")
         backbone.guided_transformer = student.eval()
-        sampling = with_few_steps(sampling)
+        sigmas = backbone.solver(sampling).sigmas.tolist()
+        sampling = with_few_steps(sampling, sigmas)
     if (folder / "judge" / "final").exists():
         shutil.copytree(folder / "judge" / "final", output / "judge", dirs_exist_ok=True)
     MoChaPipeline(backbone, sampling).save_pretrained(output)
