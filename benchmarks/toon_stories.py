@@ -15,7 +15,6 @@ The captions tell all that is asked about. Training captions leave out a fifth o
 """
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -29,7 +28,7 @@ from benchmarks import loudness
 from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, speaker_opening
-from openmocha.models.store import CHECKSUMS, model_folder
+from openmocha.models.store import identity
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
@@ -82,7 +81,7 @@ def main() -> None:
 def check_kept_films(options: argparse.Namespace) -> None:
     """Note how the films of --out are made. Raises SystemExit where those there are others."""
     asked = {name: str(getattr(options, name)) for name in FILMS_OF}
-    asked["weights"] = weights_of(options.model)
+    asked["weights"] = "none" if options.model is None else str(identity(options.model))
     note = options.out / "made.json"
     kept = json.loads(note.read_text()) if note.exists() else None
     if kept is None and any(options.out.glob("*.npz")):
@@ -90,13 +89,6 @@ def check_kept_films(options: argparse.Namespace) -> None:
     if kept not in (None, asked):
         raise SystemExit(f"{options.out} holds films of {kept}, not {asked}; name another --out")
     note.write_text(json.dumps(asked, indent=1) + "\n")
-
-
-def weights_of(model: str | None) -> str:
-    """A digest of a model's checksums, which lists all of its files."""
-    if model is None:
-        return "none"
-    return hashlib.sha256((model_folder(model) / CHECKSUMS).read_bytes()).hexdigest()[:16]
 
 
 def generate_part(options: argparse.Namespace, stories: list[tuple[int, str]]) -> None:

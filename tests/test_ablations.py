@@ -97,6 +97,20 @@ def test_differences_are_of_the_same_films_and_means_over_seeds_come_first() -> 
     assert steady["low"] == steady["high"] == pytest.approx(-2.0)
 
 
+def test_the_papers_ratios_stand_beside_ours() -> None:
+    rows = []
+    for variant, ratios in (("global + RoPE", (0.86, 0.81)), ("global, none", (0.42,))):
+        published = [after / before for before, after in scoring.PUBLISHED[variant]]
+        assert published == pytest.approx(ratios, abs=0.005)
+        measured = dict.fromkeys(scoring.MEASURES, 0.5)
+        less = {"sync_c": {"mean": -0.1, "low": -0.2, "high": 0.1}}
+        told = {"less": less, "ratio": 0.7, "published_ratios": published}
+        rows.append({"variant": variant, "seeds": 2, **measured, **told})
+    first, second = scoring.markdown(rows).splitlines()[2:]
+    assert "| 0.70 (0.86, 0.81) |" in first and "| 0.70 (0.42) |" in second
+    assert "-0.100 [-0.200, 0.100]" in first and "**" not in first  # 0 is within
+
+
 def test_an_unknown_variant_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="choose of: window"):
         scoring.ablate(tmp_path, ["windows"], [0], AblationBudget(), 1, print)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 
 import pytest
 from bench_folder import ROWS, make_benchmark
@@ -13,12 +14,14 @@ from openmocha.cli import app
 from openmocha.evaluation.mochabench import film_path, read_benchmark
 from openmocha.evaluation.run import (
     Making,
+    begin_run,
     claimed,
     make_films,
     make_share,
     read_failures,
 )
 from openmocha.media import SpeechWarning, read_film
+from openmocha.models.store import write_checksums
 
 
 def bench(*arguments):
@@ -58,6 +61,17 @@ def test_all_items_are_filmed_once_with_their_own_prompts(tiny_folder, benchmark
     refused = bench(*arguments[:-1], "--seed", 1)
     assert refused.exit_code == 2
     assert "was begun with seed 0, now it is 1" in refused.stderr
+
+
+def test_a_run_goes_on_with_the_weights_it_was_begun_with(tiny_folder, benchmark, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    begin_run(tmp_path / "run", benchmark, Making(str(model)))
+    begin_run(tmp_path / "run", benchmark, Making(str(model)))
+    (model / "extra.json").write_text("{}")
+    write_checksums(model)
+    with pytest.raises(ValueError, match="was begun with weights"):
+        begin_run(tmp_path / "run", benchmark, Making(str(model)))
 
 
 def test_one_failing_item_does_not_stop_the_run(tiny_folder, benchmark, tmp_path):

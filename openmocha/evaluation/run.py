@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from openmocha.evaluation.mochabench import Item, film_path
 from openmocha.evaluation.score_table import read_run, write_run
+from openmocha.models.store import identity
 from openmocha.prompt import parse_prompt
 from openmocha.sampling import Quality
 
@@ -104,14 +105,15 @@ def make_films(
 def begin_run(output: Path, benchmark: Path, making: Making) -> None:
     """Write what the run is, or check that it is the same as before."""
     told = read_run(output)
-    for name, value in making.content.items():
+    content = making.content | {"weights": identity(making.model)}
+    for name, value in content.items():
         before = told.get("making", {}).get(name, value)
         if before != value:
             raise ValueError(
                 f"{output} was begun with {name} {before!r}, now it is {value!r}; films of two "
                 "settings must not be averaged: give another --output"
             )
-    write_run(output, {**told, "benchmark": str(benchmark.resolve()), "making": making.content})
+    write_run(output, {**told, "benchmark": str(benchmark.resolve()), "making": content})
 
 
 # --- one process ---------------------------------------------------------------------------------

@@ -152,6 +152,15 @@ def check_large(folder: Path) -> None:
                 check_safetensors(file)
 
 
+def identity(name: str | os.PathLike[str]) -> str | None:
+    """Which weights a model's folder holds: a digest of its checksums; None where it has none.
+
+    Raises what model_folder raises.
+    """
+    path = model_folder(name) / CHECKSUMS
+    return sha256(path)[:16] if path.is_file() else None
+
+
 def _read_checksums(folder: Path) -> dict[str, tuple[int, str]]:
     path = folder / CHECKSUMS
     if not path.is_file():
