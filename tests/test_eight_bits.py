@@ -57,6 +57,10 @@ def test_a_part_is_rounded_where_it_lies_and_once(tmp_path):
     ):
         with pytest.raises(ValueError, match=says):
             round_part(tmp_path, part, prefix)
+    round_part(tmp_path, "vae", "decoder.")  # what is rounded stays as it is
+    both = load_file(path)
+    assert both["decoder.matrix"].dtype == torch.int8
+    assert all(torch.equal(both[name], kept[name]) for name in kept if "encoder" in name)
     store.verify(tmp_path)
 
 

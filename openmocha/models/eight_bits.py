@@ -61,7 +61,8 @@ def round_part(folder: Path, part: str, prefix: str = "") -> None:
     path = folder / part / "model.safetensors"
     weights = load_file(path)
     result = rounded(weights, prefix)
-    if any(w.dtype == torch.int8 for w in weights.values()) or len(result) == len(weights):
+    before = [w for name, w in weights.items() if name.startswith(prefix)]
+    if any(w.dtype == torch.int8 for w in before) or len(result) == len(weights):
         raise ValueError(
             f"{path} has no weights {prefix + '...' if prefix else ''} left to round; start from "
             "the part as it was trained"
