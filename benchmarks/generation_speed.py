@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="toon")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--quality", choices=("fast", "high"))
+    parser.add_argument("--quality", choices=("fast", "high"), default="high")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one-run", action="store_true", help="measure in this process (internal)")
@@ -61,9 +61,8 @@ def main() -> None:
 def child(options: argparse.Namespace) -> dict[str, float]:
     """One measured process with its number of threads fixed from the start."""
     command = [sys.executable, "-m", "benchmarks.generation_speed", "--one-run"]
-    command += ["--model", options.model]
+    command += ["--model", options.model, "--quality", options.quality]
     command += ["--steps", str(options.steps)] if options.steps else []
-    command += ["--quality", options.quality] if options.quality else []
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(options.threads),
@@ -75,7 +74,7 @@ def child(options: argparse.Namespace) -> dict[str, float]:
     return measured
 
 
-def one_run(model: str, steps: int | None, quality: str | None) -> dict[str, float]:
+def one_run(model: str, steps: int | None, quality: str) -> dict[str, float]:
     """Seconds of a cold and of a warm film, this process's peak memory in GB, and how often a
     network is evaluated for a film: each pass of guidance counts."""
     started = time.monotonic()

@@ -125,8 +125,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "train"), default="test")
     parser.add_argument("--drop", type=float, default=0.0, help="of the captions' clauses")
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
-    parser.add_argument("--quality", choices=("fast", "high"), help="the model's own if not given")
-    parser.add_argument("--guided-to", type=float, help="where guidance ends, of quality high")
+    parser.add_argument("--quality", choices=("fast", "high"), default="high")
+    parser.add_argument("--guided-to", type=float, help="noise level at which guidance ends")
     parser.add_argument("--from-image", action="store_true", help="give the true first frame")
     parser.add_argument("--verbatim", action="store_true", help="captions are not retold")
     parser.add_argument("--together", action="store_true", help="two clips in one take")
@@ -138,7 +138,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.model = None if options.model == "none" else options.model
-    options.quality = "high" if options.guided_to is not None else options.quality
     return options
 
 

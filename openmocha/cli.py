@@ -105,8 +105,8 @@ def generate(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
     quality: Annotated[
-        str | None, typer.Option(help="fast (few steps) or high; fast where the model can.")
-    ] = None,
+        str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
+    ] = "high",
     allow_cut: Annotated[
         bool,
         typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),

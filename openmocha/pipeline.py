@@ -48,7 +48,7 @@ class FilmSettings(TypedDict, total=False):
     feeling_guidance_scale: float | None
     negative_prompt: str | None
     seed: int | None
-    quality: Quality | None
+    quality: Quality
     allow_cut: bool
     together: bool
     verbatim: bool
@@ -93,7 +93,7 @@ class MoChaPipeline:
         feeling_guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         seed: int | None = None,
-        quality: Quality | None = None,
+        quality: Quality = "high",
         allow_cut: bool = False,
         together: bool = False,
         verbatim: bool = False,
@@ -112,9 +112,7 @@ class MoChaPipeline:
                 the last acts on what a retold prompt says of feelings.
             negative_prompt: what the film shall not be; the model's own if not given.
             seed: of the noise; drawn and reported in the settings if not given.
-            quality: "fast", in few steps with guidance folded in, or "high", in all steps and with
-                guidance; if not given, fast where the model can and no steps, guidance or negative
-                prompt are asked for.
+            quality: "high", or "fast": few steps in which guidance is folded, where a model can.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
             together: make all clips of a script in one take, as the paper does; else a model that

@@ -64,22 +64,18 @@ class Sampling:
             settings = replace(settings, feeling_guidance_scale=1.0)
         return settings
 
-    def of_quality(self, quality: Quality | None, set_by_hand: Sequence[str] = ()) -> Self:
+    def of_quality(self, quality: Quality, set_by_hand: Sequence[str] = ()) -> Self:
         """The settings of a quality. "high": these. "fast": few steps, guidance folded in, so that
-        nothing of either can be `set_by_hand`. None: fast where the model and what is set allow it.
-
-        Raises ValueError where "fast" is not to be had.
-        """
-        quality = checked_quality(quality)
-        if quality == "fast" and not self.fast_levels:
-            raise ValueError('this model has no quality "fast"; leave it out, or ask for "high"')
-        if quality == "fast" and set_by_hand:
+        nothing of either can be `set_by_hand`. Raises ValueError where "fast" is not to be had."""
+        if checked_quality(quality) == "high":
+            return self
+        if not self.fast_levels:
+            raise ValueError('this model has no quality "fast"; leave it out')
+        if set_by_hand:
             raise ValueError(
                 f'{" and ".join(set_by_hand)} cannot be chosen with quality "fast", in whose steps '
                 'they are folded; ask for "high"'
             )
-        if quality == "high" or not self.fast_levels or set_by_hand:
-            return self
         return replace(self, num_inference_steps=len(self.fast_levels), folded=True)
 
     def with_given(self, **given: Any) -> Self:
@@ -95,14 +91,12 @@ class Sampling:
         return cls(**{name: values[name] for name in names if name in values})
 
 
-def checked_quality(name: str | None) -> Quality | None:
+def checked_quality(name: str) -> Quality:
     """A quality by name. Raises ValueError for another."""
     for known in QUALITIES:
         if name == known:
             return known
-    if name is not None:
-        raise ValueError(f"quality is {name!r}; expected {' or '.join(QUALITIES)}")
-    return None
+    raise ValueError(f"quality is {name!r}; expected {' or '.join(QUALITIES)}")
 
 
 def check_size(

@@ -59,8 +59,8 @@ def run_models(
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
     feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
     quality: Annotated[
-        str | None, typer.Option(help="fast (few steps) or high; fast where the model can.")
-    ] = None,
+        str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
+    ] = "high",
     allow_cut: Annotated[
         bool,
         typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
