@@ -349,7 +349,9 @@ def enrich(
 @app.command()
 def ablate(
     domain: Annotated[str, typer.Argument(help="toon: where the truth is known.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Goes on where it stopped.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Goes on where it stopped.")
+    ] = Path("runs/ablation"),
     variant: Annotated[
         list[str] | None, typer.Option(help="Only this one; repeatable. All of them take hours.")
     ] = None,

@@ -22,6 +22,7 @@ from openmocha.evaluation.baselines.panel import cut_panel, panel_box
 from openmocha.evaluation.baselines.program import last_lines
 from openmocha.evaluation.baselines.run import run_baseline
 from openmocha.evaluation.mochabench import Item
+from openmocha.evaluation.score_table import write_run
 from openmocha.media import load_image, read_film, write_film
 
 WIDTH, HEIGHT = 192, 128
@@ -214,6 +215,12 @@ def test_the_command_makes_films_and_says_how_many(tmp: Path):
     record = record_of(tmp / "out")
     assert (record["crop"], record["faces"]) == ("person-square", "toon")
     assert (tmp / "out/1p_emotion/1_man.mp4").is_file()
+    del command[5:7]  # without --benchmark
+    told = CliRunner().invoke(app, [str(word) for word in command])
+    assert told.exit_code == 2 and "which benchmark?" in told.stderr
+    write_run(command[6], {"benchmark": str(tmp / "benchmark")})  # of --from
+    told = CliRunner().invoke(app, [str(word) for word in command])
+    assert told.exit_code == 1 and json.loads(told.stdout)["done"] == 1
     command[4] = tmp / "nothing"
     told = CliRunner().invoke(app, [str(word) for word in command])
     assert told.exit_code == 2 and told.stderr.startswith("error: ")

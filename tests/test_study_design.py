@@ -11,10 +11,12 @@ import pytest
 import yaml
 from tiny_study import answers, rate_session, write_runs, write_study
 
-from openmocha.evaluation.study import ratings
+from openmocha.evaluation.score_table import noted_benchmark, write_run
+from openmocha.evaluation.study import freeze, ratings
 from openmocha.evaluation.study.assignment import next_session
 from openmocha.evaluation.study.checks import Rule, Shown, faults, judge
 from openmocha.evaluation.study.films import (
+    Found,
     coarse_copy,
     find_films,
     mismatched_copy,
@@ -218,6 +220,28 @@ def test_a_study_is_frozen_and_goes_on(tmp_path: Path) -> None:
         open_or_freeze(tmp_path / "new", [], None, tell=told.append)
     with pytest.raises(FileNotFoundError, match="holds no study"), ratings.opened(tmp_path):
         pass
+
+
+def test_a_study_has_the_benchmark_that_its_runs_were_made_of(tmp_path: Path, monkeypatch) -> None:
+    runs, found, told = write_runs(tmp_path / "runs"), [], []
+
+    def find(runs: list[Path], benchmark: Path | None) -> Found:
+        found.append(benchmark)
+        return find_films(runs)
+
+    monkeypatch.setattr(freeze, "find_films", find)
+    open_or_freeze(tmp_path / "first", runs, None, tell=told.append)
+    assert found == [None] and "no benchmark is known" in told[0]
+    for run in runs:
+        write_run(run, {"benchmark": str(tmp_path)})
+    told.clear()
+    open_or_freeze(tmp_path / "second", runs, None, tell=told.append)
+    assert found[1] == tmp_path and not any("no benchmark" in words for words in told)
+    write_run(runs[0], {"benchmark": str(tmp_path / "runs")})
+    assert noted_benchmark(runs) is None  # they differ
+    assert noted_benchmark(runs[:1]) == tmp_path / "runs"
+    write_run(runs[0], {"benchmark": str(tmp_path / "gone")})
+    assert noted_benchmark(runs[:1]) is None and noted_benchmark([]) is None
 
 
 def test_films_with_one_sound_make_no_trap(tmp_path: Path) -> None:

@@ -219,8 +219,11 @@ def write_page(
 def run_system(
     system: Annotated[str, typer.Argument(help="sadtalker, aniportrait or hallo3.")],
     repo: Annotated[Path, typer.Option(help="Its repository, with its weights in place.")],
-    benchmark: Annotated[Path, typer.Option("--benchmark", "-b", help="With benchmark.csv.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run.")],
+    benchmark: Annotated[
+        Path | None,
+        typer.Option("--benchmark", "-b", help="With benchmark.csv; --from's own if not given."),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="The run whose first frames it gets; the benchmark's if none."),
@@ -240,8 +243,11 @@ def run_system(
     with plain_errors(as_json):
         from openmocha.evaluation.baselines.run import run_baseline
         from openmocha.evaluation.mochabench import benchmark_file, choose_items, read_benchmark
-        from openmocha.evaluation.score_table import read_run, write_run
+        from openmocha.evaluation.score_table import noted_benchmark, read_run, write_run
 
+        benchmark = benchmark or noted_benchmark([source] if source else [])
+        if benchmark is None:
+            raise ValueError("which benchmark? --benchmark names its folder; --from's run has none")
         chosen = choose_items(read_benchmark(benchmark), category or (), items or (), limit)
         counts = run_baseline(
             system, repo, chosen, output,

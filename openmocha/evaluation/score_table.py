@@ -108,6 +108,14 @@ def read_run(run: Path) -> dict[str, Any]:
     return told
 
 
+def noted_benchmark(runs: Iterable[Path]) -> Path | None:
+    """The benchmark's folder that runs say they were made of; None where some say none, or they
+    differ, or it is not on this disk."""
+    noted = {read_run(run).get("benchmark") for run in runs}
+    place = noted.pop() if len(noted) == 1 else None
+    return Path(place) if place is not None and Path(place).is_dir() else None
+
+
 def write_run(run: Path, told: dict[str, Any]) -> None:
     """Write run.json."""
     run.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ import typer
 
 from openmocha.terminal import Json, plain_errors, report
 
+STUDY = Path("study")
+
 study = typer.Typer(
     help="The human study: blinded films in a browser, the paper's five axes, and its report.",
     no_args_is_help=True,
@@ -20,15 +22,16 @@ study = typer.Typer(
 
 @study.command("serve")
 def serve_page(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The study's folder.")],
     films: Annotated[
         list[Path] | None, typer.Option(help="A system's films; once for each system, or several.")
     ] = None,
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUNS...]", help="Further systems.")
     ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The study's folder.")] = STUDY,
     benchmark: Annotated[
-        Path | None, typer.Option(help="A MoChaBench folder: prompts, and who shares a speech.")
+        Path | None,
+        typer.Option(help="With prompts, and who shares a speech; the runs' own if not given."),
     ] = None,
     raters: Annotated[int, typer.Option(min=1, help="Ratings wanted of every film.")] = 5,
     session: Annotated[int, typer.Option(min=1, max=60, help="Films in a session.")] = 12,
@@ -74,15 +77,17 @@ def serve_page(
 
 @study.command("report")
 def write_report(
-    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")],
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder.")] = STUDY,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; STUDY/report if not given.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the page with the paper's table, intervals, tests and agreement; CSV and JSON."""
     with plain_errors(as_json):
         from openmocha.evaluation.study.report import write_report as write
 
-        result = write(folder, output)
+        result = write(folder, output or folder / "report")
         report(result, f"{result['report']}: open it in a browser", as_json)
 
 

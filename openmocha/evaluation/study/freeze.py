@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from openmocha.evaluation.score_table import noted_benchmark
 from openmocha.evaluation.study import films as media
 from openmocha.evaluation.study import ratings
 from openmocha.evaluation.study.design import Design, StudyFilm, write_design
@@ -47,6 +48,12 @@ def open_or_freeze(
         return design
     if not runs:
         raise ValueError(f"{study} holds no study yet; name the films: --films RUN for each system")
+    benchmark = benchmark or noted_benchmark(runs)
+    if benchmark is None:
+        tell(
+            "no benchmark is known: raters see no prompts and are not asked about them, and films "
+            "of one speech count as if of several; name it with --benchmark"
+        )
     found = find_films(runs, benchmark)
     tell(f"{len(found.films)} systems, {len(found.items)} items; copying films, making checks")
     design = freeze(study, found, **settings)
