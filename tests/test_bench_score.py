@@ -186,13 +186,15 @@ def test_published_scores_become_a_run(tmp_path):
         (("--endpoint", "http://localhost:1/v1"), "--endpoint and --llm go together"),
         (("--endpoint", "localhost", "--llm", "x", "-m", "judge"), "is no web address"),
         (("--published", "none.csv"), "No such file"),
-        (("--faces", "cats"), "cats"),
+        (("--faces", "cats"), "faces is 'cats'; expected photo or toon"),
+        (("--variant", "old"), "variant is 'old'; expected mochabench or original"),
+        (("--path", "slow"), "path is 'slow'; expected fast or compatible"),
     ],
 )
 def test_bad_requests_are_one_sentence(benchmark, tmp_path, arguments, told):
     run = make_run(tmp_path / "run", 1)
     result = bench("score", run, "-b", benchmark, *arguments)
-    assert result.exit_code in (1, 2), (result.output, result.exception)
+    assert result.exit_code == 2, (result.output, result.exception)
     assert told in result.stderr and result.stderr.startswith("error: ")
     assert "Traceback" not in result.output
 

@@ -291,9 +291,11 @@ def _judge(
     if not waiting:
         return
     told = cost(len(waiting), endpoint, settings.num_frames, settings.lip_advice)
+    priced = endpoint.usd_per_million_input or endpoint.usd_per_million_output
+    price = f"{told['usd']:.2f} USD" if priced else "price unknown (--usd-in, --usd-out)"
     say(
         f"judge: {len(waiting)} films, at most {told['requests']} requests, "
-        f"{told['input_tokens']:,} tokens in, {told['output_tokens']:,} out, {told['usd']:.2f} USD"
+        f"{told['input_tokens']:,} tokens in, {told['output_tokens']:,} out, {price}"
     )
     asked = [(film.item, film.path) for film in waiting]
     answers = judge_films(

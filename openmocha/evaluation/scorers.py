@@ -18,10 +18,18 @@ NO_FACE = "no face that could be followed"
 FREE_BY = "free measures 1"  # the number goes up when any of them changes
 
 
+CHOICES = {
+    "variant": ("mochabench", "original"),
+    "path": ("fast", "compatible"),
+    "faces": ("photo", "toon"),
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """How films are scored. weights: a folder or hub repository of SyncNet's. faces: photo or toon,
-    for the measures without weights. endpoint: of the judge."""
+    for the measures without weights. endpoint: of the judge. Raises ValueError for names that there
+    are not."""
 
     weights: str | None = None
     variant: str = "mochabench"
@@ -31,6 +39,12 @@ class Settings:
     endpoint: Endpoint | None = None
     num_frames: int = 32
     lip_advice: bool = True
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            given = getattr(self, name)
+            if given not in known:
+                raise ValueError(f"{name} is {given!r}; expected {' or '.join(known)}")
 
 
 class Scorer(NamedTuple):
