@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from test_media import tone, write_wav
 
+from openmocha.evaluation.mochabench import film_path, read_benchmark
+from openmocha.evaluation.score_table import Score, append_score, content_hash, write_run
 from openmocha.media import write_film
 
 TEMPLATE = (
@@ -43,4 +45,31 @@ def make_run(folder: Path, seed: int, but: tuple[str, ...] = ()) -> Path:
             flat = rng.integers(40, 200, (12, 1, 1, 3), dtype=np.uint8)
             frames = np.broadcast_to(flat, (12, 48, 64, 3))
             write_film(folder / category / f"{name}.mp4", frames)
+    return folder
+
+
+def scored_runs(folder: Path) -> Path:
+    """Two runs of a benchmark, the second without its second film and without a face in the third;
+    their scores are made up."""
+    (folder / "benchmark").mkdir()
+    items = read_benchmark(make_benchmark(folder / "benchmark"))
+    for number, name in enumerate(("first", "second & <third>")):
+        but = ("2_man",) if number else ()
+        run = make_run(folder / "runs" / name, number, but)
+        write_run(run, {"benchmark": str(folder / "benchmark")})
+        for index, item in enumerate(items[:4]):
+            film = content_hash(film_path(run, item))
+            if film is None:
+                continue
+            values = {"sync_c": 4.0 + index + number, "sync_d": 9.0 - index - number}
+            note = ""
+            if number and index == 2:
+                values, note = {}, "no face that could be followed"
+            speech = content_hash(item.speech)
+            append_score(run, Score(item.name, "sync", "SyncNet X", film, speech, values, note))
+            measured = {"flow": 0.25 * (index + 1), "sharpness": 1234.5}
+            append_score(run, Score(item.name, "free", "free 1", film, speech, measured))
+            judged = {"judge_text": 3.0}
+            told = {"lip_advice": "mouth open in 6 of 6 loud"}
+            append_score(run, Score(item.name, "judge", "eye", film, speech, judged, "", told))
     return folder

@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from bench_folder import make_benchmark, make_run
+from bench_folder import make_run, scored_runs
 from typer.testing import CliRunner
 
 from openmocha.cli import app
-from openmocha.evaluation.mochabench import Item, film_path, read_benchmark
+from openmocha.evaluation.mochabench import Item, read_benchmark
 from openmocha.evaluation.report_plots import Cloud, Strip, scatter_plot, strip_plot, ticks_of
 from openmocha.evaluation.report_tables import extremes_table, means_table
-from openmocha.evaluation.score_table import Score, append_score, content_hash, write_run
+from openmocha.evaluation.score_table import Score, append_score, write_run
 from openmocha.evaluation.summary import summarise
 
 
@@ -60,30 +60,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def place(tmp_path):
-    """Two runs of a benchmark, the second without its second film and without a face in the third;
-    their scores are made up."""
-    (tmp_path / "benchmark").mkdir()
-    items = read_benchmark(make_benchmark(tmp_path / "benchmark"))
-    for number, name in enumerate(("first", "second & <third>")):
-        but = ("2_man",) if number else ()
-        run = make_run(tmp_path / "runs" / name, number, but)
-        write_run(run, {"benchmark": str(tmp_path / "benchmark")})
-        for index, item in enumerate(items[:4]):
-            film = content_hash(film_path(run, item))
-            if film is None:
-                continue
-            values = {"sync_c": 4.0 + index + number, "sync_d": 9.0 - index - number}
-            note = ""
-            if number and index == 2:
-                values, note = {}, "no face that could be followed"
-            speech = content_hash(item.speech)
-            append_score(run, Score(item.name, "sync", "SyncNet X", film, speech, values, note))
-            measured = {"flow": 0.25 * (index + 1), "sharpness": 1234.5}
-            append_score(run, Score(item.name, "free", "free 1", film, speech, measured))
-            judged = {"judge_text": 3.0}
-            told = {"lip_advice": "mouth open in 6 of 6 loud"}
-            append_score(run, Score(item.name, "judge", "eye", film, speech, judged, "", told))
-    return tmp_path
+    return scored_runs(tmp_path)
 
 
 def test_the_page_needs_nobody_and_all_it_names_is_there(place):

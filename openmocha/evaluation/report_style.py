@@ -7,7 +7,8 @@ h1 { margin-bottom: .2rem; overflow-wrap: anywhere } h2 { margin-top: 3rem }
 h3 { margin-top: 2rem; overflow-wrap: anywhere } h4 { margin: 1.4rem 0 .5rem }
 a { color: #0057a8 } .quiet { color: #5a6577 } small { font-size: .78rem; color: #5a6577 }
 .warning { background: #fff4e0; border-left: 4px solid #d98200; padding: .5rem .8rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; margin: .8rem 0; min-width: 60% }
+.wide { overflow-x: auto } body > table, details > table { display: block; overflow-x: auto }
+table { border-collapse: collapse; margin: .8rem 0; min-width: 60% }
 td, th { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e4e7ec;
          vertical-align: top; font-weight: normal }
 tr:first-child th, th.group { color: #5a6577 } tr > th:first-child { font-weight: 600 }
