@@ -9,12 +9,14 @@ import json
 import math
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from openmocha.backbones.assemble import share_other_parts
+from openmocha.backbones.folder import GUIDED
 from openmocha.models import store
 from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.sampling import SETTINGS_FILE, Sampling
 from openmocha.training.encoders import encoder_checksums
 from openmocha.training.objective import TOON_OBJECTIVE
 from openmocha.training.parallel import local_device
@@ -89,12 +91,17 @@ def stage_of(records: Records, given: Finetuning) -> Stage:
 
 
 def export(source: Path, newest: Path, output: Path) -> Path:
-    """The checkpoint's moving average with the other parts of the model that was trained."""
+    """The checkpoint's moving average with the other parts of the model that was trained, but for
+    the student of its few steps, which is one of the model before."""
     shutil.rmtree(output, ignore_errors=True)
     export_model(newest, output / "transformer")
-    share_other_parts(source, output, [p.name for p in source.iterdir() if p.is_dir()])
-    for file in ("model_index.json", "sampling.json"):
-        if (source / file).is_file():
-            shutil.copy2(source / file, output)
+    others = [part.name for part in source.iterdir() if part.is_dir()]
+    share_other_parts(source, output, [n for n in others if n not in ("scheduler", GUIDED)])
+    settings = Sampling.from_file(source / "scheduler" / SETTINGS_FILE)
+    settings = replace(settings, fast_levels=())
+    store.write_json(output / "scheduler" / SETTINGS_FILE, asdict(settings))
+    index = store.read_json(source / store.INDEX)
+    index.pop(GUIDED, None)
+    store.write_json(output / store.INDEX, index)
     store.write_checksums(output)
     return output
