@@ -81,6 +81,13 @@ def newest_backbone(folder: Path, weights: Path) -> PaperBackbone:
     return PaperBackbone(transformer, *load_networks(folder))
 
 
+def backbone_to_train_on(folder: Path, work: Path) -> PaperBackbone:
+    """The newest backbone on this process's device, its transformer written to `work`."""
+    backbone = newest_backbone(folder, work / "transformer")
+    backbone.to(local_device(), matrix_dtype(local_device()))
+    return backbone
+
+
 def train_decoder(
     folder: Path,
     minutes: float,
@@ -91,12 +98,15 @@ def train_decoder(
     """Step 7: the VAE's decoder learns on from what the transformer makes. The encoder stays as it
     is, and with it latents and shards, which is checked before."""
     work = folder / "decoder"
-    backbone = newest_backbone(folder, work / "transformer")
-    backbone.to(local_device(), matrix_dtype(local_device()))
     train_drawn_lips(
-        backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed,
-        settings=settings, held_out=held_out,
-    )  # fmt: skip
+        backbone_to_train_on(folder, work),
+        TOON_SAMPLING,
+        work,
+        time_budget_s=60 * minutes,
+        seed=seed,
+        settings=settings,
+        held_out=held_out,
+    )
 
 
 def train_guided(
@@ -108,12 +118,15 @@ def train_guided(
 ) -> None:
     """Step 8: a second transformer learns to do with few steps, guidance folded in."""
     work = folder / "few_steps"
-    backbone = newest_backbone(folder, work / "transformer")
-    backbone.to(local_device(), matrix_dtype(local_device()))
     train_few_steps(
-        backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed,
-        settings=settings, held_out=held_out,
-    )  # fmt: skip
+        backbone_to_train_on(folder, work),
+        TOON_SAMPLING,
+        work,
+        time_budget_s=60 * minutes,
+        seed=seed,
+        settings=settings,
+        held_out=held_out,
+    )
 
 
 def export_toon(folder: Path, output: Path) -> None:
