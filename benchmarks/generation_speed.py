@@ -52,7 +52,8 @@ def main() -> None:
         "runs": runs,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "generation_speed.json").write_text(json.dumps(content, indent=1) + "\n")
+    name = "generation_speed" if options.quality == "high" else "generation_speed_fast"
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print("| 128 frames at 128x128 | median of", len(runs), "|\n|---|---|")
     for name, value in medians.items():
         print(f"| {name.replace('_', ' ')} | {value:.2f} |")
