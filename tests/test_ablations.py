@@ -136,16 +136,32 @@ def test_from_nothing_to_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert scoring.markdown(table).count("\n") == 5
 
 
+def test_a_wrong_variant_ends_the_command_with_2(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from openmocha.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["ablate", "toon", "--variant", "windows"])
+    assert told.exit_code == 2, told.exception
+    assert told.stderr.startswith("error: variant is 'windows'; choose of: window;")
+    assert told.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 def test_the_command_spends_what_is_given_and_otherwise_the_whole_budget(tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from openmocha.cli import app
 
     spent = []
-    monkeypatch.setattr(
-        scoring, "ablate", lambda folder, variants, seeds, budget, *rest: spent.append(budget) or []
-    )
-    for options in ([], ["--steps", "30"]):
-        told = CliRunner().invoke(app, ["ablate", "toon", "-o", str(tmp_path), *options])
+
+    def spend(folder, variants, seeds, budget, *rest):
+        spent.append((folder, budget))
+        return []
+
+    monkeypatch.setattr(scoring, "ablate", spend)
+    for options in ([], ["--steps", "30", "-o", str(tmp_path)]):
+        told = CliRunner().invoke(app, ["ablate", "toon", *options])
         assert told.exit_code == 0, told.output
-    assert spent == [AblationBudget(), AblationBudget(steps=30)]
+    usual = Path("runs/ablation")
+    assert spent == [(usual, AblationBudget()), (tmp_path, AblationBudget(steps=30))]

@@ -126,6 +126,28 @@ def test_published_numbers_say_whose_they_are(place):
     assert "3.85" in text[text.index("id='published'") :]
 
 
+def test_the_crop_of_a_baselines_first_frames_is_named(place):
+    run = place / "runs/first"
+    done = [{"status": "done", "crop": {"rule": rule}} for rule in ("full", "full", "head-square")]
+    items = {str(number): entry for number, entry in enumerate([*done, {"status": "failed"}])}
+    for crop, shown, told in (
+        ("full", items | {"2": done[0]}, "full"),
+        ("as released", items, "as released: full (2), head-square (1)"),
+        ("as released", {}, "as released"),
+    ):
+        write_run(run, {"benchmark": str(place / "benchmark"), "system": "sadtalker"})
+        record = {"system": "sadtalker", "crop": crop, "items": shown}
+        (run / "baseline.json").write_text(json.dumps(record))
+        assert bench("report", run, "-o", place / "report").exit_code == 0
+        page = (place / "report/index.html").read_text()
+        assert f"<td>sadtalker, crop {told}</td>" in page
+        report = json.loads((place / "report/report.json").read_text())
+        assert report["systems"]["first"]["crop"] == told
+    (run / "baseline.json").write_text("[]")
+    result = bench("report", run, "-o", place / "report")
+    assert result.exit_code == 2 and "is no record of a baseline" in result.stderr
+
+
 def test_films_can_be_copied_beside_the_page(place):
     run = place / "runs/first"
     assert bench("report", run, "-o", place / "report", "--copy-films").exit_code == 0

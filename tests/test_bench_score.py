@@ -185,7 +185,7 @@ def test_published_scores_become_a_run(tmp_path):
         (("--category", "dialog"), "did you mean 'dialogue'?"),
         (("--endpoint", "http://localhost:1/v1"), "--endpoint and --llm go together"),
         (("--endpoint", "localhost", "--llm", "x", "-m", "judge"), "is no web address"),
-        (("--published", "none.csv"), "No such file"),
+        (("--published", "none.csv"), "none.csv are not there; expected MoChaBench's sync_scores"),
         (("--faces", "cats"), "faces is 'cats'; expected photo or toon"),
         (("--variant", "old"), "variant is 'old'; expected mochabench or original"),
         (("--path", "slow"), "path is 'slow'; expected fast or compatible"),

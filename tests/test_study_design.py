@@ -244,11 +244,32 @@ def test_a_study_has_the_benchmark_that_its_runs_were_made_of(tmp_path: Path, mo
     assert noted_benchmark(runs[:1]) is None and noted_benchmark([]) is None
 
 
-def test_films_with_one_sound_make_no_trap(tmp_path: Path) -> None:
+def test_films_with_one_sound_make_no_trap_and_leave_nothing_behind(tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs", 1)
     with pytest.raises(ValueError, match="need items with two speeches"):
         open_or_freeze(tmp_path / "study", runs, None, tell=print)
-    assert not (tmp_path / "study" / ratings.FILE).exists()
+    assert not (tmp_path / "study").exists()
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/notice.txt").touch()  # the organiser's own
+    with pytest.raises(ValueError, match="need items with two speeches"):
+        open_or_freeze(tmp_path / "study", runs, None, tell=print)
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["notice.txt"]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5])
+def test_an_item_with_a_damaged_film_is_left_out_by_name(tmp_path: Path, part: float) -> None:
+    runs, told = write_runs(tmp_path / "runs", 3), []
+    film = runs[1] / "talk/item1.mp4"
+    film.write_bytes(film.read_bytes()[: int(part * film.stat().st_size)] or b"nothing")
+    design = open_or_freeze(tmp_path / "study", runs, None, tell=told.append)
+    assert design.items == ["talk/item0", "talk/item2"]
+    assert f"film {film} is damaged (Invalid data" in design.left_out["talk/item1"]
+    assert f"left out: 1 item: {design.left_out['talk/item1']}" in told
+    for path in runs[0].glob("*/*.mp4"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"every item has a damaged film, film .*item0.mp4"):
+        open_or_freeze(tmp_path / "other", runs, None, tell=told.append)
+    assert not (tmp_path / "other").exists()
 
 
 # --- checks --------------------------------------------------------------------------------------

@@ -374,6 +374,30 @@ def test_commands_name_mistakes_in_one_line(tmp_path: Path) -> None:
     assert none.exit_code == 2 and "is not a folder" in none.output
 
 
+def test_commands_work_as_a_shell_expands_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Path] = []
+    monkeypatch.setattr(server, "serve", lambda study, bound: served.append(study))
+    monkeypatch.chdir(tmp_path)
+    nothing = CliRunner().invoke(commands, ["report"])
+    assert nothing.exit_code == 2
+    assert nothing.output == (
+        "error: study holds no study (study.sqlite); start one with study serve\n"
+    )
+    runs = write_runs(tmp_path / "runs", 2, ("amber", "basalt", "chalk"))
+    expanded = [str(run.relative_to(tmp_path)) for run in runs]  # of runs/*
+    command = ["serve", "--films", *expanded, "--raters", "2", "--port", "8997"]
+    told = CliRunner().invoke(commands, command)
+    assert told.exit_code == 0, (told.output, told.exception)
+    assert served == [Path("study")]
+    design = json.loads((tmp_path / "study/design.json").read_text())
+    assert list(design["systems"]) == ["amber", "basalt", "chalk"]
+    assert design["ratings_per_film"] == 2
+    assert CliRunner().invoke(commands, ["report"]).exit_code == 0
+    assert (tmp_path / "study/report/index.html").is_file()
+
+
 def test_ratings_survive_kill_9_in_the_middle(tmp_path: Path) -> None:
     from benchmarks.study_load import load
 

@@ -161,6 +161,17 @@ def test_good_answers_become_scores_and_are_asked_for_once(place):
         assert not any("lip" in name for name in score.values)
 
 
+def test_a_price_is_told_only_where_both_are_given(place):
+    unknown = "price unknown: give --usd-in and --usd-out"
+    with stand_in() as server:
+        for given in ((), ("--usd-in", 1)):
+            told = judge(place, server.url, "--limit", 1, *given).stderr
+            assert unknown in told and "USD\n" not in told
+            (place / "run" / "scores.jsonl").unlink()
+        told = judge(place, server.url, "--limit", 1, "--usd-in", 1, "--usd-out", 2).stderr
+        assert unknown not in told and "0.02 USD\n" in told, told
+
+
 def test_rubbish_is_asked_again_and_what_stays_rubbish_waits(place):
     with stand_in() as server:
         server.faults = [None, None, "rubbish", "wrong", "cut", 500]

@@ -21,7 +21,7 @@ from openmocha.evaluation.measures import (
     measure_of,
 )
 from openmocha.evaluation.mochabench import CATEGORIES, GROUPS, Item, film_path, read_benchmark
-from openmocha.evaluation.report_films import System, gallery
+from openmocha.evaluation.report_films import System, gallery, systems_table
 from openmocha.evaluation.report_plots import (
     Cloud,
     Strip,
@@ -39,7 +39,14 @@ from openmocha.evaluation.report_tables import (
     ratings_table,
 )
 from openmocha.evaluation.run import read_failures
-from openmocha.evaluation.score_table import Score, item_rows, read_run, read_scores, write_csv
+from openmocha.evaluation.score_table import (
+    Score,
+    crop_told,
+    item_rows,
+    read_run,
+    read_scores,
+    write_csv,
+)
 from openmocha.evaluation.summary import (
     Difference,
     Summary,
@@ -109,6 +116,8 @@ def read_systems(runs: Sequence[Path]) -> tuple[list[Item], list[System]]:
         items = items or found
         failed = {row["item"]: row["reason"] for row in read_failures(run)}
         films = Path(told.get("films", run))
+        if crop := crop_told(run) or crop_told(films):
+            told["crop"] = crop
         systems.append(System(name, colour_of(number), run, films, told, scores, failed))
     return items, systems
 
@@ -197,7 +206,7 @@ def report_html(
         "<header><h1>MoChaBench: " + escape(", ".join(s.name for s in systems)) + "</h1>",
         f"<nav>{' · '.join(links)}</nav></header>",
         _how_to_read(len(items)),
-        _systems_table(items, systems),
+        systems_table(items, systems),
         *[section for _, section in sections],
         films,
         _published_section(),
@@ -218,27 +227,6 @@ def _how_to_read(num_items: int) -> str:
         f"has {num_items} items; the paper's first version "
         "writes of 150, and numbers of the two are not to be mixed.</p>"
     )
-
-
-def _systems_table(items: Sequence[Item], systems: Sequence[System]) -> str:
-    lines = []
-    for system in systems:
-        there = [item for item in items if film_path(system.films, item).is_file()]
-        failed = [n for n in system.failed if n not in {item.name for item in there}]
-        making = system.told.get("making", {})
-        made = making.get("model") or system.told.get("system") or "by others"
-        seed = f", seed {making['seed']}" if "seed" in making else ""
-        lines.append(
-            f"<tr><th><span class='dot' style='background:{system.colour}'></span>"
-            f"{escape(system.name)}</th><td>{escape(str(made))}{seed}</td>"
-            f"<td class='number'>{len(there)} of {len(items)}</td>"
-            f"<td class='number'>{len(failed)}</td></tr>"
-        )
-    head = (
-        "<tr><th>System</th><th>Made by</th><th class='number'>Films here</th>"
-        "<th class='number'>Failed</th></tr>"
-    )
-    return f"<h2>Systems</h2><table>{head}{''.join(lines)}</table>"
 
 
 def _metric_section(

@@ -33,6 +33,29 @@ class System:
     failed: Mapping[str, str]
 
 
+def systems_table(items: Sequence[Item], systems: Sequence[System]) -> str:
+    """What made each system's films, from what crop of a first frame, and how many there are."""
+    lines = []
+    for system in systems:
+        there = [item for item in items if film_path(system.films, item).is_file()]
+        failed = [n for n in system.failed if n not in {item.name for item in there}]
+        making = system.told.get("making", {})
+        made = making.get("model") or system.told.get("system") or "by others"
+        seed = f", seed {making['seed']}" if "seed" in making else ""
+        crop = f", crop {system.told['crop']}" if "crop" in system.told else ""
+        lines.append(
+            f"<tr><th><span class='dot' style='background:{system.colour}'></span>"
+            f"{escape(system.name)}</th><td>{escape(f'{made}{seed}{crop}')}</td>"
+            f"<td class='number'>{len(there)} of {len(items)}</td>"
+            f"<td class='number'>{len(failed)}</td></tr>"
+        )
+    head = (
+        "<tr><th>System</th><th>Made by</th><th class='number'>Films here</th>"
+        "<th class='number'>Failed</th></tr>"
+    )
+    return f"<h2>Systems</h2><table>{head}{''.join(lines)}</table>"
+
+
 def gallery(items: Sequence[Item], systems: Sequence[System], page: Path, copy: bool) -> str:
     """Every item that any system has a film of."""
     rows, categories = [], []

@@ -291,8 +291,10 @@ def _judge(
     if not waiting:
         return
     told = cost(len(waiting), endpoint, settings.num_frames, settings.lip_advice)
-    priced = endpoint.usd_per_million_input or endpoint.usd_per_million_output
-    price = f"{told['usd']:.2f} USD" if priced else "price unknown (--usd-in, --usd-out)"
+    # with one of the two, "at most" would be wrong
+    priced = endpoint.usd_per_million_input and endpoint.usd_per_million_output
+    unknown_price = "price unknown: give --usd-in and --usd-out"
+    price = f"{told['usd']:.2f} USD" if priced else unknown_price
     say(
         f"judge: {len(waiting)} films, at most {told['requests']} requests, "
         f"{told['input_tokens']:,} tokens in, {told['output_tokens']:,} out, {price}"

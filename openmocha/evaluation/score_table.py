@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -116,6 +117,27 @@ def noted_benchmark(runs: Iterable[Path]) -> Path | None:
     return Path(place) if place is not None and Path(place).is_dir() else None
 
 
+def crop_told(run: Path) -> str | None:
+    """The rule by which a baseline's first frames were cropped, as its baseline.json says, with
+    the rules that this meant for its films; None for films that no baseline made.
+
+    Raises ValueError where the file is damaged.
+    """
+    file = run / "baseline.json"
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        entries = [entry for entry in record["items"].values() if entry["status"] == "done"]
+        used = Counter(entry["crop"]["rule"] for entry in entries)
+        rule = str(record["crop"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no record of a baseline; delete it or move it") from error
+    if list(used) in ([], [rule]):
+        return rule
+    return f"{rule}: {', '.join(f'{name} ({count})' for name, count in used.items())}"
+
+
 def write_run(run: Path, told: dict[str, Any]) -> None:
     """Write run.json."""
     run.mkdir(parents=True, exist_ok=True)
@@ -175,6 +197,11 @@ def read_published(path: Path, items: Sequence[Item]) -> list[Score]:
 
 
 def _published_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"published scores {path} are not there; expected MoChaBench's sync_scores.csv, such "
+            "as eval-lipsync/mocha-eval-results/sync_scores.csv in its repository"
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

@@ -108,6 +108,37 @@ def _reason(
     return f"no film of {', '.join(missing)}" if missing else None
 
 
+def without_damaged(found: Found) -> Found:
+    """The same without the items of which a film cannot be decoded to its end.
+
+    Raises ValueError where nothing is left.
+    """
+    left_out = {}
+    for name in found.items:
+        for films in found.films.values():
+            if reason := damage(films[name]):
+                left_out[name] = f"film {films[name]} is damaged ({reason})"
+    items = {name: item for name, item in found.items.items() if name not in left_out}
+    if not items:
+        raise ValueError(f"every item has a damaged film, {next(iter(left_out.values()))}")
+    kept = {system: {name: of[name] for name in items} for system, of in found.films.items()}
+    return Found(kept, items, {**found.left_out, **left_out})
+
+
+def damage(path: Path) -> str | None:
+    """Why a film cannot be decoded to its end; None for a sound one. What is cut short or
+    overwritten can often be opened and copied, and shows only here."""
+    import av
+
+    try:
+        with av.open(str(path)) as film:
+            for packet in film.demux(*film.streams.video, *film.streams.audio):
+                packet.decode()
+    except (av.error.FFmpegError, OSError) as error:
+        return error.strerror or str(error)
+    return None
+
+
 # --- copies --------------------------------------------------------------------------------------
 
 
@@ -131,7 +162,7 @@ def mismatched_copy(picture: Path, sound: Path, folder: Path) -> Copy:
         _mux(picture, sound, path)
     except av.error.FFmpegError as error:
         path.unlink(missing_ok=True)
-        raise ValueError(f"film {picture} cannot be copied ({error}); it may be corrupt") from error
+        raise ValueError(f"film {picture} cannot be copied ({error.strerror})") from error
     return _finished(path)
 
 
@@ -181,7 +212,9 @@ def check_playable(path: Path) -> None:
             codecs = {kind: stream.codec_context.name for kind, stream in kinds.items()}
             pixels = kinds["video"].format.name if "video" in kinds else None
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"film {path} cannot be opened ({error})") from error
+        raise ValueError(
+            f"film {path} cannot be opened ({error.strerror}); make it again or take it away"
+        ) from error
     if "audio" not in codecs:
         raise ValueError(f"film {path} has no sound; raters judge lips against the voice")
     if (

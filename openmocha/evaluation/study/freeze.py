@@ -5,7 +5,9 @@ runs of the systems + benchmark + films with known answers -> study/ (films, SQL
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from openmocha.evaluation.score_table import noted_benchmark
 from openmocha.evaluation.study import films as media
 from openmocha.evaluation.study import ratings
 from openmocha.evaluation.study.design import Design, StudyFilm, write_design
-from openmocha.evaluation.study.films import Copy, Found, find_films
-from openmocha.evaluation.study.known import known_film, read_known
+from openmocha.evaluation.study.films import Copy, Found, find_films, without_damaged
+from openmocha.evaluation.study.known import Known, known_film, read_known
 from openmocha.evaluation.study.sessions import plan
 
 TRAPS = 12  # different trap films at most
@@ -51,12 +53,14 @@ def open_or_freeze(
     benchmark = benchmark or noted_benchmark(runs)
     if benchmark is None:
         tell(
-            "no benchmark is known: raters see no prompts and are not asked about them, and films "
-            "of one speech count as if of several; name it with --benchmark"
+            "warning: no benchmark is known: raters see no prompts and are not asked about them, "
+            "and films of one speech count as if of several; name it with --benchmark"
         )
     found = find_films(runs, benchmark)
     tell(f"{len(found.films)} systems, {len(found.items)} items; copying films, making checks")
     design = freeze(study, found, **settings)
+    for reason, count in Counter(design.left_out.values()).items():
+        tell(f"left out: {count} {'item' if count == 1 else 'items'}: {reason}")
     tell(f"{len(design.left_out)} items left out, see {study / 'design.json'}; gold: {design.gold}")
     return design
 
@@ -75,11 +79,12 @@ def freeze(
 ) -> Design:
     """Copy the films, make the checks, plan every session, and write it all down.
 
-    Raises ValueError for a film that phones do not play, an unknown system or item, or films that
-    all have one sound (then no trap can be made).
+    An item with a damaged film is left out. Raises ValueError for a film that phones do not play,
+    an unknown system or item, or films that all have one sound (then no trap can be made); nothing
+    is left behind then.
     """
     rng = random.Random(seed)
-    found = _sampled(found, sample, rng)
+    found = without_damaged(_sampled(found, sample, rng))
     for name in no_text:
         if name not in found.films:
             raise ValueError(
@@ -97,18 +102,42 @@ def freeze(
         training="named by the organiser" if training else "made from films of the study",
         notice=notice,
     )
-    folder = study / "films"
-    shutil.rmtree(folder, ignore_errors=True)  # of a start that was interrupted
+    with _film_folder(study) as folder:
+        films = _all_films(found, design, folder, gold, training, rng)
+        sessions = plan(films, design, made_training=not training, rng=rng)
+        ratings.create(study, design, films, sessions)
+    write_design(study, design)
+    return design
+
+
+@contextmanager
+def _film_folder(study: Path) -> Iterator[Path]:
+    """A new folder for the films; it goes again where no study comes of it."""
+    folder, is_new = study / "films", not study.exists()
+    shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed
     folder.mkdir(parents=True)
+    try:
+        yield folder
+    except BaseException:
+        if not (study / ratings.FILE).is_file():  # else its films are needed
+            shutil.rmtree(study if is_new else folder, ignore_errors=True)
+        raise
+
+
+def _all_films(
+    found: Found,
+    design: Design,
+    folder: Path,
+    gold: Sequence[Known],
+    training: Sequence[Known],
+    rng: random.Random,
+) -> list[StudyFilm]:
     films = rated_films(found, design, folder)
     films += [known_film("gold", one, folder) for one in gold]
     films += trap_films(found, design, folder, rng)
     films += [known_film("training", one, folder) for one in training]
     films += [] if training else made_training_films(found, design, folder, rng)
-    sessions = plan(films, design, made_training=not training, rng=rng)
-    ratings.create(study, design, films, sessions)
-    write_design(study, design)
-    return design
+    return films
 
 
 def _sampled(found: Found, sample: int | None, rng: random.Random) -> Found:

@@ -77,6 +77,8 @@ def _known(file: Path, part: str, entry: Any) -> Known:
 def known_film(role: str, one: Known, folder: Path) -> StudyFilm:
     if not one.film.is_file():
         raise FileNotFoundError(f"{role} film {one.film} does not exist; check the YAML file")
+    if reason := media.damage(one.film):
+        raise ValueError(f"{role} film {one.film} is damaged ({reason}); make it again")
     return StudyFilm(
         role,
         media.plain_copy(one.film, folder),
