@@ -33,9 +33,10 @@ def write_weights(folder: Path, output: Path) -> None:
     export_model(newest, output / "model", weights="model")
 
 
-# Speech at 6: with less, mouths open less far than true ones (on films of the training split). All
-# guidance ends at 0.7: with guidance below it, lips are read less well from pictures. Feelings at 4
-# cost nothing: words without speech then have the weight 3 - 6 + (4 - 1) and need not be computed.
+# Speech at 6: with less, mouths open less far than true ones (on films of the training split).
+# Guidance ends at 0.7: with guidance below it, lips are read less well from pictures; feelings are
+# guided one step further. At 4 they cost nothing above 0.7: words without speech then have the
+# weight 3 - 6 + (4 - 1) and need not be computed.
 TOON_SAMPLING = Sampling(
     num_inference_steps=12,
     text_guidance_scale=3.0,
