@@ -4,14 +4,14 @@
 
 The folder holds cases.json (detections -> tracks, crop windows, expected scores), one safetensors
 per track (crops as JPEG, sound, MFCC, embeddings, distances), the network's weights, and vectors of
-the tracker and the face detector; what is absent is not checked. Prints stage, case, error,
-tolerance; exit code 1 where any fails.
+the tracker and the face detector. Prints stage, case, error, tolerance, and what could not be
+checked because it is absent; exit code 1 where any fails, 2 where there is nothing to check.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,18 +68,32 @@ def check(folder: Path) -> Iterator[Row]:
     for name, case in cases.items():
         scores = []
         for about in case["tracks"]:
-            tensors = load_file(folder / about["file"])
+            score = SyncScore(about["offset"], about["conf"], about["min_dist"])
             if network is not None:
+                tensors = load_file(folder / about["file"])
                 score, rows = check_track(network, f"{name}[{len(scores)}]", about, tensors)
-                scores.append(score)
                 yield from rows
+            scores.append(score)
         yield from check_geometry(name, case)
-        if network is not None:
-            yield from check_aggregation(name, case["expected"], scores)
+        yield from check_aggregation(name, case["expected"], scores)
     if (folder / "tracker_vectors.json").exists():
         yield from check_trackers(json.loads((folder / "tracker_vectors.json").read_text()))
     if (folder / "s3fd_vectors.safetensors").exists():
         yield from check_faces(load_file(folder / "s3fd_vectors.safetensors"))
+
+
+def absent(folder: Path) -> list[str]:
+    """Stages that a folder holds nothing to check of, and why."""
+    found = []
+    if not any(folder.glob("syncnet_weights*.safetensors")):
+        found.append("network, MFCC and scores of tracks: no syncnet_weights*.safetensors")
+    if not any(case["tracks"] for case in json.loads((folder / "cases.json").read_text()).values()):
+        found.append("MFCC, scores and crop windows: no case has a track")
+    if not (folder / "tracker_vectors.json").exists():
+        found.append("both trackers: no tracker_vectors.json")
+    if not (folder / "s3fd_vectors.safetensors").exists():
+        found.append("S3FD: no s3fd_vectors.safetensors")
+    return found
 
 
 def check_sizes() -> Iterator[Row]:
@@ -272,15 +286,21 @@ def relative(found: Any, expected: Any) -> float:
     return gap(found, expected) / float(np.abs(expected).max())
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
+    if not (folder / "cases.json").is_file():
+        print(f"{folder} holds no cases.json; expected a folder of reference values")
+        return 2
     failed = 0
-    for row in check(parser.parse_args().folder):
+    for row in check(folder):
         verdict = "pass" if row.passed else "FAIL"
         allowed = row.kind if row.kind == EXACT else f"<= {row.tolerance:7.1e} {row.kind}"
         print(f"{row.stage:13s} {row.case:52s} {row.error:9.2e}  {verdict}  {allowed}")
         failed += not row.passed
+    for words in absent(folder):
+        print(f"not checked: {words}")
     print(f"{failed} failed")
     return int(failed > 0)
 

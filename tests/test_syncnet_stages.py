@@ -1,5 +1,6 @@
 """SyncNet's stages, each against its definition done the slow way, and against the reference."""
 
+import json
 import math
 import os
 from itertools import product
@@ -41,6 +42,28 @@ def test_every_stage_of_the_reference() -> None:
         "network", "mfcc", "score", "tracks", "crop windows", "aggregation", "S3FD",
     }  # fmt: skip
     assert not [row for row in rows if not row.passed]
+
+
+def test_the_checker_says_what_it_could_not_check(tmp_path: Path, capsys) -> None:
+    from check_syncnet import main
+
+    assert main([str(tmp_path)]) == 2 and "holds no cases.json" in capsys.readouterr().out
+    case = {
+        "detections": [[], []], "scenes": [[0, 2]], "tracks": [],
+        "expected": {"has_face": False, "best_conf": 0.0, "min_dist": 100.0, "offsets": []},
+    }  # fmt: skip
+    best, nearest, has_face = aggregate([])
+    case["expected"] |= {"has_face": has_face, "best_conf": best, "min_dist": nearest}
+    (tmp_path / "cases.json").write_text(json.dumps({"empty": case}))
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for stage in ("network, MFCC", "no case has a track", "both trackers", "S3FD: no"):
+        assert stage in told
+    assert told.count("not checked: ") == 4
+    case["expected"]["best_conf"] = 9.0
+    (tmp_path / "cases.json").write_text(json.dumps({"empty": case}))
+    assert main([str(tmp_path)]) == 1
+    assert "empty best_conf" in capsys.readouterr().out
 
 
 # --- sound ---------------------------------------------------------------------------------------
