@@ -18,7 +18,11 @@ from openmocha.curation.commands import curate
 from openmocha.evaluation.commands import bench
 from openmocha.evaluation.study.commands import study
 from openmocha.terminal import (
+    AllowCut,
+    DeviceName,
     Json,
+    MemoryName,
+    QualityName,
     interrupted,
     own_warnings,
     parse_size,
@@ -104,13 +108,8 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
-    quality: Annotated[
-        str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
-    ] = "high",
-    allow_cut: Annotated[
-        bool,
-        typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
-    ] = False,
+    quality: QualityName = "high",
+    allow_cut: AllowCut = False,
     together: Annotated[
         bool, typer.Option("--together", help="All clips of a script in one take, as the paper.")
     ] = False,
@@ -120,10 +119,8 @@ def generate(
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Also a PNG beside the film, a frame per half second.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    memory: Annotated[
-        str | None, typer.Option(help="Of a GPU, for large models: low, balanced or fast.")
-    ] = None,
+    device: DeviceName = "cpu",
+    memory: MemoryName = None,
     lora: Annotated[Path | None, typer.Option(help="A LoRA for a large model.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -17,6 +17,16 @@ import typer
 interrupted = threading.Event()
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+QualityName = Annotated[
+    str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
+]
+AllowCut = Annotated[
+    bool, typer.Option("--allow-cut", help="Use the start of a speech too long for large models.")
+]
+DeviceName = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+MemoryName = Annotated[
+    str | None, typer.Option(help="Of a GPU, for large models: low, balanced or fast.")
+]
 
 
 def parse_size(size: str | None) -> tuple[int | None, int | None]:

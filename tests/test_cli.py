@@ -236,10 +236,14 @@ def test_help_is_quick_and_loads_no_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.rstrip().endswith("[]") and "generate" in result.stdout
-    # CPU time, so that a busy machine does not fail the test
+    # CPU time, and the least of three, so that a busy machine does not fail the test
+    assert min(cpu_seconds_of_help() for _ in range(3)) < 0.5
+
+
+def cpu_seconds_of_help() -> float:
     before = os.times().children_user + os.times().children_system
     subprocess.run([sys.executable, "-m", "openmocha", "--help"], capture_output=True, check=True)
-    assert os.times().children_user + os.times().children_system - before < 0.5
+    return os.times().children_user + os.times().children_system - before
 
 
 @pytest.mark.parametrize(("number", "delay_s"), [(signal.SIGINT, 0.1), (signal.SIGTERM, 6.0)])

@@ -1,6 +1,7 @@
 """A student's stretches of its model's ways, and that they are learnt."""
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -31,7 +32,10 @@ SIGMAS = [1 - step / 8 for step in range(9)]
 
 @pytest.fixture(scope="module")
 def backbone():
-    return tiny_pipeline().backbone
+    """With a student that goes elsewhere than the model."""
+    made = tiny_pipeline().backbone
+    made.guided_transformer = tiny_pipeline(seed=1).backbone.transformer
+    return made
 
 
 def test_guided_steps_are_those_that_are_merged():
@@ -45,8 +49,9 @@ def test_guided_steps_are_those_that_are_merged():
 
 
 @torch.no_grad()
-def test_a_way_leads_where_the_model_goes_in_twice_the_steps(backbone):
-    settings = FewStepsTraining(goes_on_share=0.0)
+@pytest.mark.parametrize("own", [True, False])
+def test_a_way_leads_where_the_model_goes_in_twice_the_steps(backbone, own):
+    settings = FewStepsTraining(own=own, goes_on_share=0.0)
     for seed in (0, 7):  # a close-up, and films in which nobody speaks
         first, second = make_way(backbone, EIGHT, settings, seed)
         assert (first.sigma, second.sigma) == (1.0, 0.75)
@@ -58,7 +63,11 @@ def test_a_way_leads_where_the_model_goes_in_twice_the_steps(backbone):
             )
             after = stretch.latents - 0.25 * stretch.velocity
             torch.testing.assert_close(after, guided, atol=1e-5, rtol=1e-5)
-        assert torch.allclose(first.latents - 0.25 * first.velocity, second.latents, atol=1e-5)
+        fast = with_few_steps(EIGHT, SIGMAS).of_quality("fast")
+        students = next(islice(denoising(backbone, first.latents, first.conditions, fast), 1, None))
+        models = first.latents - 0.25 * first.velocity
+        assert torch.allclose(students, second.latents, atol=1e-5) == own
+        assert torch.allclose(models, second.latents, atol=1e-5) != own
 
 
 @torch.no_grad()

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openmocha.terminal import Json, own_warnings, parse_size, plain_errors, report
+from openmocha.terminal import (
+    AllowCut,
+    DeviceName,
+    Json,
+    MemoryName,
+    QualityName,
+    own_warnings,
+    parse_size,
+    plain_errors,
+    report,
+)
 
 if TYPE_CHECKING:
     from openmocha.curation.endpoint import Endpoint
@@ -58,20 +68,13 @@ def run_models(
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
     feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
-    quality: Annotated[
-        str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
-    ] = "high",
-    allow_cut: Annotated[
-        bool,
-        typer.Option("--allow-cut", help="Use the start of a speech too long for large models."),
-    ] = False,
+    quality: QualityName = "high",
+    allow_cut: AllowCut = False,
     processes: Annotated[
         int, typer.Option(min=1, help="At work at once; each holds the model.")
     ] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    memory: Annotated[
-        str | None, typer.Option(help="Of a GPU, for large models: low, balanced or fast.")
-    ] = None,
+    device: DeviceName = "cpu",
+    memory: MemoryName = None,
     as_json: Json = False,
 ) -> None:
     """Make a model's films of all items; goes on where it stopped."""

@@ -12,9 +12,7 @@ there. The encoder stays as it is, and with it all latents.
     python -m openmocha.training.drawn_lips runs/lips --model toon --minutes 60
 """
 
-import argparse
 import copy
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -36,9 +34,9 @@ from openmocha.sampling import Sampling
 from openmocha.training.film_crops import Batch, to_video
 from openmocha.training.fit import FitConfig, fit
 from openmocha.training.latent_lips import LatentLips, train_latent_lips
+from openmocha.training.model_step import model_of, step_parser
 from openmocha.training.muon import Muon
 from openmocha.training.own_latents import Pair, make_pair, make_pairs
-from openmocha.training.parallel import local_device
 from openmocha.training.run_encoders import digest
 from openmocha.training.shards import FRAMES_PER_LATENT, bind_to_networks
 from openmocha.training.video_vae import (
@@ -292,22 +290,12 @@ def evaluate(vae: nn.Module, pairs: Sequence[Pair], reader: LatentLips) -> dict[
 
 def main() -> None:
     """Command line; see the module docstring."""
-    from openmocha.pipeline import MoChaPipeline
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="toon", help="name or folder of a toon model")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser = step_parser(__doc__ or "")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    pipeline = MoChaPipeline.from_pretrained(options.model, local_device())
-    if not isinstance(pipeline.backbone, PaperBackbone):
-        raise ValueError(f"{options.model} has no VideoVAE to train; name a toon model")
+    backbone, sampling = model_of(options)
     train_drawn_lips(
-        pipeline.backbone,
-        pipeline.sampling,
+        backbone,
+        sampling,
         options.folder,
         time_budget_s=60 * options.minutes,
         seed=options.seed,

@@ -1,24 +1,23 @@
 """Fewer steps: a student goes in one step, without guidance, where the model takes two with it.
 
-    story -> noise -> the model's way, guided, from noise level 1 to where guidance ends
-    -> student: from every second level of the way in one step to the next one
+    story -> noise -> the student's way, from noise level 1 to where guidance ends
+    -> from each of its levels: to where the model comes in two guided steps
 
 Salimans & Ho 2022 (two steps become one) and Meng et al. 2023 (guidance is folded in), on the
-model's own ways instead of noised films, so that guidance pulls where it will have pulled. Below
-those levels the model goes on by itself: there two steps and one are nearly the same.
+student's own ways instead of noised films (Ross et al. 2011): the model, guided, leads back to the
+caption what the student's first step has left. Below those levels the model goes on by itself:
+there two steps and one are nearly the same.
 
     python -m openmocha.training.few_steps runs/few --model toon --minutes 60
 """
 
-import argparse
 import copy
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +36,8 @@ from openmocha.toon.films import NUM_FRAMES
 from openmocha.toon.stories import make_story
 from openmocha.toon.turns import spoken_turns
 from openmocha.training.fit import FitConfig, fit
+from openmocha.training.model_step import model_of, step_parser
 from openmocha.training.muon import Muon
-from openmocha.training.parallel import local_device
 
 # Of every eight stories.
 SOURCES = (
@@ -57,11 +56,12 @@ class FewStepsTraining:
     merged: int = 2  # steps of the model that become one
     parts: tuple[int, ...] = (1, 2, 4, 8)  # a way is as long as the longest film, or one of these
     part_shares: tuple[float, ...] = (0.3, 0.25, 0.25, 0.2)
-    goes_on_share: float = 0.4  # of long ways that begin with known latents, an image's or eight
+    own: bool = True  # ways are the student's; else the model's
+    goes_on_share: float = 0.25  # of long ways that begin with known latents, an image's or eight
     untold_share: float = 0.3  # of captions that leave something out, as prompts do
     kept_ways: int = 500  # from which stretches are drawn
     batch_films: float = 2.0  # stretches of a batch are as long together as so many films
-    new_share: float = 0.25  # as much of a batch's length is made anew for it
+    new_share: float = 0.15  # as much of a batch's length is made anew for it
     learning_rate: float = 1e-3
 
 
@@ -114,12 +114,16 @@ def train_few_steps(
     Raises ValueError where the model's steps cannot be merged.
     """
     torch.manual_seed(seed)
+    learning = copy.deepcopy(start or backbone.transformer).to(backbone.device)
+    backbone = copy.copy(backbone)
+    backbone.guided_transformer = learning
     make = partial(make_way, backbone, sampling, settings)
     longest = backbone.format.num_latents(sampling.num_frames)
-    whole = partial(make_way, backbone, sampling, replace(settings, parts=(1,), part_shares=(1,)))
-    tests = [stretch for number in range(held_out) for stretch in whole(2**20 + number)]
+    whole = replace(settings, own=False, parts=(1,), part_shares=(1,))
+    numbers = range(2**20, 2**20 + held_out)
+    tests = [part for number in numbers for part in make_way(backbone, sampling, whole, number)]
     student = fit(
-        copy.deepcopy(start or backbone.transformer).to(backbone.device).requires_grad_(True),
+        learning.requires_grad_(True),
         endless_batches(make, settings, longest, seed, backbone.device),
         partial(few_steps_loss, device=backbone.device),
         folder / "training",
@@ -162,7 +166,8 @@ def guided_steps(sampling: Sampling, sigmas: Sequence[float], merged: int) -> in
 def make_way(
     backbone: PaperBackbone, sampling: Sampling, settings: FewStepsTraining, seed: int
 ) -> list[Stretch]:
-    """A story's way from noise to where guidance ends, in stretches of `merged` steps each."""
+    """A story's way from noise to where guidance ends: the student's (`guided_transformer`), with
+    where the model goes from each of its levels in `merged` guided steps."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     longest = backbone.format.num_latents(sampling.num_frames)
@@ -170,20 +175,38 @@ def make_way(
     frames = max(1, longest // part)
     start = int(rng.integers(longest - frames + 1))
     conditions = story_conditions(backbone, settings, seed, range(start, start + frames), rng)
+    sigmas = backbone.solver(sampling).sigmas.tolist()
+    starts = range(0, guided_steps(sampling, sigmas, settings.merged), settings.merged)
+    fast = with_few_steps(sampling, sigmas, settings.merged).of_quality("fast")
     noise = draw_noise(backbone, frames, sampling, generator)
     if part <= 2 and rng.random() < settings.goes_on_share:
-        made = denoise(backbone, noise, conditions, sampling)
+        made = denoise(backbone, noise, conditions, fast)
         known = made[:, :, : int(rng.choice([1, max(1, frames // 4)]))]
         conditions = replace(conditions, known=known)
         noise = draw_noise(backbone, frames, sampling, generator)
-    sigmas = backbone.solver(sampling).sigmas.tolist()
-    guided = guided_steps(sampling, sigmas, settings.merged)
-    levels = islice(denoising(backbone, noise, conditions, sampling), guided + 1)
-    ends = list(zip(sigmas, levels, strict=False))[:: settings.merged]
-    return [
-        Stretch(before, sigma, (after - before) / (following - sigma), conditions)
-        for (sigma, before), (following, after) in pairwise(ends)
-    ]
+    if settings.own:
+        way = denoising(backbone, noise, conditions, fast)
+    else:
+        steps = denoising(backbone, noise, conditions, sampling)
+        way = islice(steps, 0, None, settings.merged)
+    lead = partial(led, backbone, sampling, conditions, sigmas, settings.merged)
+    return [lead(first, latents) for first, latents in zip(starts, way, strict=False)]
+
+
+def led(
+    backbone: PaperBackbone,
+    sampling: Sampling,
+    conditions: Conditions,
+    sigmas: Sequence[float],
+    merged: int,
+    first: int,
+    latents: Tensor,
+) -> Stretch:
+    """From latents at the level before step `first` to where `merged` steps of the model lead."""
+    steps = denoising(backbone, latents, conditions, sampling, first_step=first)
+    after = next(islice(steps, merged, None))
+    change = (after - latents) / (sigmas[first + merged] - sigmas[first])
+    return Stretch(latents, sigmas[first], change, conditions)
 
 
 def story_conditions(
@@ -274,23 +297,13 @@ def evaluate(
 
 def main() -> None:
     """Command line; see the module docstring."""
-    from openmocha.pipeline import MoChaPipeline
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="toon", help="name or folder of a toon model")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = step_parser(__doc__ or "")
     parser.add_argument("--start", type=Path, help="a student's folder, to train on from")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    pipeline = MoChaPipeline.from_pretrained(options.model, local_device())
-    if not isinstance(pipeline.backbone, PaperBackbone):
-        raise ValueError(f"{options.model} is not a toon model, and learns no few steps")
+    backbone, sampling = model_of(options)
     train_few_steps(
-        pipeline.backbone,
-        pipeline.sampling,
+        backbone,
+        sampling,
         options.folder,
         time_budget_s=60 * options.minutes,
         seed=options.seed,

@@ -4,6 +4,8 @@ newest checkpoint's EMA + the run's encoders -> previews | the decoder's step | 
 """
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +84,6 @@ def newest_backbone(folder: Path, weights: Path) -> PaperBackbone:
     return PaperBackbone(transformer, *load_networks(folder))
 
 
-def backbone_to_train_on(folder: Path, work: Path) -> PaperBackbone:
-    """The newest backbone on this process's device, its transformer written to `work`."""
-    backbone = newest_backbone(folder, work / "transformer")
-    backbone.to(local_device(), matrix_dtype(local_device()))
-    return backbone
-
-
 def train_decoder(
     folder: Path,
     minutes: float,
@@ -98,16 +93,8 @@ def train_decoder(
 ) -> None:
     """Step 7: the VAE's decoder learns on from what the transformer makes. The encoder stays as it
     is, and with it latents and shards, which is checked before."""
-    work = folder / "decoder"
-    train_drawn_lips(
-        backbone_to_train_on(folder, work),
-        TOON_SAMPLING,
-        work,
-        time_budget_s=60 * minutes,
-        seed=seed,
-        settings=settings,
-        held_out=held_out,
-    )
+    train = partial(train_drawn_lips, settings=settings, held_out=held_out)
+    _train_after(train, folder, folder / "decoder", minutes, seed)
 
 
 def train_guided(
@@ -118,16 +105,17 @@ def train_guided(
     settings: FewStepsTraining = FewStepsTraining(),  # noqa: B008
 ) -> None:
     """Step 8: a second transformer learns to do with few steps, guidance folded in."""
-    work = folder / "few_steps"
-    train_few_steps(
-        backbone_to_train_on(folder, work),
-        TOON_SAMPLING,
-        work,
-        time_budget_s=60 * minutes,
-        seed=seed,
-        settings=settings,
-        held_out=held_out,
-    )
+    train = partial(train_few_steps, settings=settings, held_out=held_out)
+    _train_after(train, folder, folder / "few_steps", minutes, seed)
+
+
+def _train_after(
+    train: Callable[..., object], folder: Path, work: Path, minutes: float, seed: int
+) -> None:
+    """A step on the newest backbone, on this process's device; `work` holds what it leaves."""
+    backbone = newest_backbone(folder, work / "transformer")
+    backbone.to(local_device(), matrix_dtype(local_device()))
+    train(backbone, TOON_SAMPLING, work, time_budget_s=60 * minutes, seed=seed)
 
 
 def export_toon(folder: Path, output: Path) -> None:
