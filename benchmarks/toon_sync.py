@@ -11,6 +11,7 @@ Films 0 to 119 were looked at while the network was made; those from 1000 on wer
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from openmocha.evaluation.toon_sync import (
     ToonSyncScorer,
     load_toon_sync,
     mouths_of,
+    parts_of,
     score_mouths,
 )
 from openmocha.media import load_speech, read_film, write_film
@@ -76,7 +78,7 @@ def film_of(seed: int, split: str) -> dict[str, Any]:
 def row_of(number: int, films: list[dict[str, Any]], scorer: ToonSyncScorer) -> dict[str, Any]:
     """Offsets found for all shifts, and confidences of own and others' speech."""
     film = films[number]
-    mouths = mouths_of(film["frames"], scorer)
+    mouths = mouths_of(partial(parts_of, film["frames"]), scorer)
     found = {k: score_mouths(mouths, shifted(film["speech"], k), scorer) for k in SHIFTS}
     others = [films[(number + 4 * (i + 1)) % len(films)] for i in range(SWAPS)]  # same source
     swapped = [score_mouths(mouths, other["speech"], scorer) for other in others]

@@ -1,9 +1,10 @@
 """Sound and film in, film out: everything that touches a media file goes through PyAV here.
 
 load_speech(path) -> 16 kHz mono speech       FilmWriter / write_film -> mp4
-read_film(path)   -> Film
+read_film(path)   -> Film; film_frames(path) -> its frames one by one
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -95,6 +96,33 @@ def read_film(path: str | os.PathLike[str]) -> Film:
 
     Raises FileNotFoundError or ValueError, as `load_speech` does.
     """
+    with _opened_film(path) as (container, stream):
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        fps = float(stream.average_rate or 0)
+        metadata = parse_metadata(container.metadata.get("comment", ""))
+        has_sound = bool(container.streams.audio)
+    if not frames:
+        raise ValueError(f"film {path} holds no frames")
+    return Film(np.stack(frames), _decode_speech(Path(path)) if has_sound else None, fps, metadata)
+
+
+def film_frames(path: str | os.PathLike[str]) -> Iterator[Frames]:
+    """A film's frames (H, W, 3), one after the other: a film of hours needs no more memory than one
+    of seconds. Raises as `read_film` does, a film without frames aside."""
+    with _opened_film(path) as (container, stream):
+        for frame in container.decode(stream):
+            yield frame.to_ndarray(format="rgb24")
+
+
+def film_fps(path: str | os.PathLike[str]) -> float:
+    """A film's frames per second. Raises as `read_film` does, a film without frames aside."""
+    with _opened_film(path) as (_, stream):
+        return float(stream.average_rate or 0)
+
+
+@contextlib.contextmanager
+def _opened_film(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+    """A film and its picture, to decode."""
     import av
 
     path = _existing_file(path, "film")
@@ -102,16 +130,9 @@ def read_film(path: str | os.PathLike[str]) -> Film:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"film {path} has no picture; expected a video file")
-            stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-            fps = float(stream.average_rate or 0)
-            metadata = parse_metadata(container.metadata.get("comment", ""))
-            has_sound = bool(container.streams.audio)
+            yield container, container.streams.video[0]
     except av.error.FFmpegError as error:
         raise ValueError(_unreadable(path, "film", error)) from error
-    if not frames:
-        raise ValueError(f"film {path} holds no frames")
-    return Film(np.stack(frames), _decode_speech(path) if has_sound else None, fps, metadata)
 
 
 def load_image(path: str | os.PathLike[str]) -> Frames:

@@ -15,9 +15,9 @@ from openmocha.evaluation.study.statistics import (
     bootstrap_interval,
     cluster_weights,
     holm,
+    krippendorff_alpha,
     majority,
     normal_half_width,
-    ordinal_alpha,
     t_half_width,
     value_counts,
     wilcoxon_p,
@@ -46,14 +46,17 @@ def test_published_vectors_come_out() -> None:
     assert normal_half_width(means) == pytest.approx(
         given["system_ci95_normal_over_items"], abs=1e-9
     )
-    assert ordinal_alpha(value_counts(items)) == pytest.approx(given["alpha"]["ordinal"], abs=1e-9)
+    for level, alpha in given["alpha"].items():
+        assert krippendorff_alpha(value_counts(items), level) == pytest.approx(alpha, abs=1e-9)
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason="no ../shared with the reference vectors")
 def test_krippendorffs_own_example() -> None:
     given = json.loads(VECTORS.read_text())["krippendorff_C"]
     counts = value_counts(columns(given["data"]), highest=5)
-    assert ordinal_alpha(counts) == pytest.approx(given["alpha"]["ordinal"], abs=1e-12)
+    assert set(given["alpha"]) == {"nominal", "ordinal", "interval", "ratio"}
+    for level, alpha in given["alpha"].items():
+        assert krippendorff_alpha(counts, level) == pytest.approx(alpha, abs=1e-12)
 
 
 def alpha_by_hand(items: list[list[int]]) -> float:
@@ -79,13 +82,15 @@ def test_alpha_is_krippendorffs_definition() -> None:
     rng = np.random.default_rng(1)
     for _ in range(20):
         items = [list(map(int, rng.integers(1, 5, rng.integers(1, 6)))) for _ in range(8)]
-        assert ordinal_alpha(value_counts(items)) == pytest.approx(alpha_by_hand(items), abs=1e-12)
+        assert krippendorff_alpha(value_counts(items)) == pytest.approx(
+            alpha_by_hand(items), abs=1e-12
+        )
 
 
 def test_alpha_of_perfect_agreement_is_1_and_of_one_value_does_not_exist() -> None:
-    assert ordinal_alpha(value_counts([[1, 1], [4, 4], [2, 2, 2]])) == 1.0
-    assert np.isnan(ordinal_alpha(value_counts([[3, 3], [3, 3]])))
-    assert np.isnan(ordinal_alpha(value_counts([[1], [4]])))
+    assert krippendorff_alpha(value_counts([[1, 1], [4, 4], [2, 2, 2]])) == 1.0
+    assert np.isnan(krippendorff_alpha(value_counts([[3, 3], [3, 3]])))
+    assert np.isnan(krippendorff_alpha(value_counts([[1], [4]])))
     assert np.isnan(alpha_interval(value_counts([[1], [4]]), "ab", 10, 0)[0])
 
 
@@ -93,7 +98,9 @@ def test_alpha_interval_holds_the_films_of_an_item_together() -> None:
     """Two items of two films each; a draw holds one item twice or both, so three alphas exist."""
     items = [[1, 1], [4, 4], [2, 3], [3, 2]]
     counts = value_counts(items)
-    possible = [ordinal_alpha(counts[rows]) for rows in ([0, 1, 0, 1], [0, 1, 2, 3], [2, 3, 2, 3])]
+    possible = [
+        krippendorff_alpha(counts[rows]) for rows in ([0, 1, 0, 1], [0, 1, 2, 3], [2, 3, 2, 3])
+    ]
     assert alpha_interval(counts, "aabb", 200, 0) == pytest.approx((min(possible), max(possible)))
 
 

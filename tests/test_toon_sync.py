@@ -1,10 +1,15 @@
 """Toon-Sync: mel bands, windows, tracks, and what the shipped network finds in unseen films."""
 
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from openmocha.evaluation import toon_sync as scoring
+from openmocha.media import load_speech, read_film, write_film
 from openmocha.toon import sync
 from openmocha.toon.face_finder import FoundFaces
 
@@ -59,10 +64,16 @@ def test_tracks_follow_faces_fill_gaps_and_end_at_jumps() -> None:
 
 
 def test_other_frame_rates_are_read_as_24() -> None:
-    numbers = np.arange(60, dtype=np.uint8)[:, None, None, None]
-    taken = scoring.at_24_fps(numbers, 60.0)[:, 0, 0, 0]
-    assert taken.tolist() == [int((t + 0.5) / 24 * 60) for t in range(24)]
-    assert scoring.at_24_fps(numbers, 24.0) is numbers
+    numbers = list(np.arange(60))
+    assert list(scoring.at_24_fps(numbers, 60.0)) == [int((t + 0.5) / 24 * 60) for t in range(24)]
+    assert list(scoring.at_24_fps(numbers, 24.0)) == numbers
+    assert list(scoring.at_24_fps(numbers[:5], 12.0)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_frames_in_parts_are_all_frames() -> None:
+    parts = list(scoring.parts_of(np.arange(70).reshape(70, 1), 32))
+    assert [len(part) for part in parts] == [32, 32, 6]
+    assert np.concatenate(parts)[:, 0].tolist() == list(range(70))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,62 @@ def test_a_film_without_a_face_has_no_score(scorer: scoring.ToonSyncScorer) -> N
     assert not nobody.has_face and np.isnan(nobody.toon_sync_c) and "no face" in nobody.note
 
 
-def test_four_frames_are_too_few() -> None:
-    with pytest.raises(ValueError, match="5 or more"):
-        sync.ToonSync().score(torch.zeros(4, 3, 32, 32), np.zeros(16_000, np.float32))
+class OneFace:
+    """Stands for a finder: a face in the middle, but for the frames that are black."""
+
+    def find(self, frames: np.ndarray) -> list[FoundFaces]:
+        return [found((64, 64)) if frame.any() else found() for frame in frames]
+
+
+def grey_film(num_frames: int, black: int) -> np.ndarray:
+    frames = np.random.default_rng(0).integers(1, 255, (num_frames, 128, 128, 3)).astype(np.uint8)
+    frames[:black] = 0
+    return frames
+
+
+@pytest.mark.parametrize("size", [3, 7, 24, 60])
+def test_mouths_are_the_same_however_a_film_is_parted(
+    size: int, scorer: scoring.ToonSyncScorer
+) -> None:
+    frames = grey_film(60, black=10)
+    one_face = scoring.ToonSyncScorer(scorer.network, OneFace())  # type: ignore[arg-type]
+    (mouth,) = scoring.mouths_of(lambda: scoring.parts_of(frames, size), one_face)
+    boxes = np.tile(found((64, 64)).mouths, (50, 1))
+    whole = scorer.network.embed_crops(sync.lip_crops(frames[10:], boxes))
+    assert mouth.first == 10 and len(whole) == 46
+    torch.testing.assert_close(mouth.lips, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_no_more_than_two_parts_of_a_film_are_held(scorer: scoring.ToonSyncScorer) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def parts() -> Iterator[np.ndarray]:
+        nonlocal most
+        for part in scoring.parts_of(grey_film(160, black=0), 16):
+            alive.append(weakref.ref(part))
+            most = max(most, sum(one() is not None for one in alive))
+            yield part
+
+    one_face = scoring.ToonSyncScorer(scorer.network, OneFace())  # type: ignore[arg-type]
+    (mouth,) = scoring.mouths_of(parts, one_face)
+    assert len(mouth.lips) == 156 and len(alive) == 20 and most == 2
+
+
+def test_a_file_is_scored_as_its_frames_are(tmp_path: Path, scorer: scoring.ToonSyncScorer) -> None:
+    speech = np.random.default_rng(1).normal(size=50 * 16_000 // 24).astype(np.float32) / 10
+    path = tmp_path / "film.mp4"
+    write_film(path, grey_film(50, black=0), speech, 24, {})
+    one_face = scoring.ToonSyncScorer(scorer.network, OneFace())  # type: ignore[arg-type]
+    score = scoring.score_film(path, path, one_face)
+    again = scoring.score_frames(read_film(path).frames, load_speech(path), one_face)
+    assert score == again and score.has_face
+
+
+def test_a_film_that_cannot_be_read_is_named(
+    tmp_path: Path, scorer: scoring.ToonSyncScorer
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"no film")
+    with pytest.raises(ValueError, match="film.mp4"):
+        scoring.score_film(path, path, scorer)

@@ -3,22 +3,27 @@
     scorer = load_toon_sync()
     score_film(Path("film.mp4"), Path("speech.wav"), scorer)
 
-Several mouths are summed up as MoChaBench sums up its crops: the largest confidence, the smallest
-distance. A film in which nobody's face is followed for a second has no score, and is no zero.
+A film is decoded twice, for its faces and for their mouths, in parts: of a long one no more is held
+than boxes and embeddings. Several mouths are summed up as MoChaBench sums up its crops: the largest
+confidence, the smallest distance. A film in which nobody's face is followed for a second has no
+score, and is no zero.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from openmocha.media import load_speech, read_film
+from openmocha.media import film_fps, film_frames, load_speech
 from openmocha.toon import sync
 from openmocha.toon.face_finder import FaceFinder, FoundFaces, load_face_finder
-from openmocha.toon.sync import FPS, ToonSync, lip_crops
+from openmocha.toon.sync import FPS, LIP_FRAMES, ToonSync, lip_crops, smoothed
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "toon"
 LEAST_FRAMES = 24  # of a track
@@ -62,10 +67,11 @@ class Track:
 
 @dataclass(frozen=True)
 class Mouth:
-    """A followed mouth: the film's frame that its first crop is of, and its crops."""
+    """A followed mouth: the film's frame that it is first seen in, and the embeddings (W, D) of
+    every five frames from there on."""
 
     first: int
-    crops: Tensor
+    lips: Tensor
 
 
 def load_toon_sync(weights: Path | None = None) -> ToonSyncScorer:
@@ -79,27 +85,54 @@ def score_film(film: Path, speech: Path, scorer: ToonSyncScorer) -> ToonSyncOfFi
 
     Raises ValueError for files that cannot be read.
     """
-    read = read_film(film)
-    return score_frames(at_24_fps(read.frames, read.fps), load_speech(speech), scorer)
+    return score_mouths(mouths_of(partial(film_parts, film), scorer), load_speech(speech), scorer)
 
 
 def score_frames(frames: Array, speech: Array, scorer: ToonSyncScorer) -> ToonSyncOfFilm:
     """Score frames uint8 (T, H, W, 3) at 24 a second against speech (samples,) at 16 kHz."""
-    return score_mouths(mouths_of(frames, scorer), speech, scorer)
+    return score_mouths(mouths_of(partial(parts_of, frames), scorer), speech, scorer)
 
 
-def mouths_of(frames: Array, scorer: ToonSyncScorer) -> list[Mouth]:
-    """The mouths that can be followed, whatever is heard."""
-    found = [one for part in batches(frames) for one in scorer.faces.find(part)]
-    return [
-        Mouth(track.first, lip_crops(frames[track.first :][: len(track.boxes)], track.boxes))
-        for track in mouth_tracks(found)
-    ]
+def mouths_of(parts: Callable[[], Iterable[Array]], scorer: ToonSyncScorer) -> list[Mouth]:
+    """The mouths that can be followed, whatever is heard. `parts` gives a film's frames from its
+    first on, uint8 (t, H, W, 3) at 24 a second, each time that it is called."""
+    found = [one for part in parts() for one in scorer.faces.find(part)]
+    tracks = mouth_tracks(found)
+    seen = [LipsSeen(track.first, smoothed(track.boxes)) for track in tracks]
+    start = 0
+    for part in parts() if tracks else ():
+        for one in seen:
+            one.see(part, start, scorer.network)
+        start += len(part)
+    return [Mouth(one.first, torch.cat(one.lips)) for one in seen]
+
+
+@dataclass
+class LipsSeen:
+    """A followed mouth's embeddings, as far as its film has been seen."""
+
+    first: int
+    boxes: Array
+    lips: list[Tensor] = field(default_factory=list)
+    last_crops: Tensor | None = None  # which the next five frames begin with
+
+    def see(self, part: Array, start: int, network: ToonSync) -> None:
+        """Some frames more of the film, the first of them frame `start`."""
+        since = start - self.first
+        boxes = self.boxes[max(0, since) : max(0, since + len(part))]
+        if not len(boxes):
+            return
+        crops = lip_crops(part[max(0, -since) :][: len(boxes)], boxes)
+        if self.last_crops is not None:
+            crops = torch.cat([self.last_crops, crops])
+        if len(crops) >= LIP_FRAMES:
+            self.lips.append(network.embed_crops(crops))
+        self.last_crops = crops[1 - LIP_FRAMES :]
 
 
 def score_mouths(mouths: Sequence[Mouth], speech: Array, scorer: ToonSyncScorer) -> ToonSyncOfFilm:
     """Score a film's mouths against speech (samples,) at 16 kHz."""
-    scores = [scorer.network.score(mouth.crops, speech, mouth.first) for mouth in mouths]
+    scores = [scorer.network.score(mouth.lips, speech, mouth.first) for mouth in mouths]
     if not scores:
         note = f"no face that could be followed for {LEAST_FRAMES} frames"
         return ToonSyncOfFilm(float("nan"), float("nan"), (), note)
@@ -108,18 +141,32 @@ def score_mouths(mouths: Sequence[Mouth], speech: Array, scorer: ToonSyncScorer)
     return ToonSyncOfFilm(scores[0].confidence, distance, tuple(s.offset for s in scores))
 
 
-def at_24_fps(frames: Array, fps: float) -> Array:
-    """The frame that is shown at each 24th of a second."""
-    if fps == FPS:
-        return frames
-    times = (np.arange(round(len(frames) / fps * FPS)) + 0.5) / FPS
-    return np.asarray(frames[np.minimum((times * fps).astype(int), len(frames) - 1)])
+def film_parts(film: Path) -> Iterator[Array]:
+    """A film's frames at 24 a second, in parts. Raises ValueError for one that cannot be read."""
+    fps = film_fps(film)
+    if not fps:
+        raise ValueError(f"film {film} does not say how many frames it has per second")
+    part = None
+    for part in parts_of(at_24_fps(film_frames(film), fps)):
+        yield part
+    if part is None:
+        raise ValueError(f"film {film} holds no frames")
 
 
-def batches(frames: Array, size: int = 32) -> Iterator[Array]:
-    """Frames in parts, so that memory does not grow with the film."""
-    for start in range(0, len(frames), size):
-        yield frames[start : start + size]
+def parts_of(frames: Iterable[Array], size: int = 32) -> Iterator[Array]:
+    """Frames (H, W, 3) as arrays (t, H, W, 3) of `size` of them, the last perhaps of fewer."""
+    frames = iter(frames)
+    while part := list(itertools.islice(frames, size)):
+        yield np.stack(part)
+
+
+def at_24_fps(frames: Iterable[Array], fps: float) -> Iterator[Array]:
+    """The frame that is shown at the middle of each 24th of a second."""
+    taken = 0
+    for number, frame in enumerate(frames):
+        while (taken + 0.5) / FPS * fps < number + 1:
+            yield frame
+            taken += 1
 
 
 def mouth_tracks(found: list[FoundFaces]) -> list[Track]:

@@ -80,19 +80,15 @@ class ToonSync(nn.Module):
         return F.normalize(self.speech(windows[:, None]), dim=-1)
 
     @torch.no_grad()
-    def score(self, crops: Tensor, speech: np.ndarray, first_frame: int = 0) -> SyncScore:
-        """Score crops (T, 3, size, size) of one mouth, the first of them frame `first_frame` of the
-        film at 24 frames a second, against the film's speech (samples,) at 16 kHz.
-
-        Raises ValueError where there are fewer than five frames.
-        """
-        if len(crops) < LIP_FRAMES:
-            raise ValueError(
-                f"{len(crops)} frames of a mouth; Toon-Sync needs {LIP_FRAMES} or more"
-            )
-        self.eval()
+    def embed_crops(self, crops: Tensor) -> Tensor:
+        """Crops (T, 3, size, size) of one mouth -> unit vectors (T - 4, D), one for every five."""
         windows = crops.unfold(0, LIP_FRAMES, 1)
-        lips = self.embed_lips(rearrange(windows, "W C h w f -> W (f C) h w"))
+        return self.embed_lips(rearrange(windows, "W C h w f -> W (f C) h w"))
+
+    @torch.no_grad()
+    def score(self, lips: Tensor, speech: np.ndarray, first_frame: int = 0) -> SyncScore:
+        """Score a mouth's embeddings (W, D), the first of them of five frames from `first_frame` of
+        the film on, at 24 frames a second, against the film's speech (samples,) at 16 kHz."""
         first, last = first_frame - MAX_LAG, first_frame + len(lips) + MAX_LAG
         mel, heard = mel_windows(log_mel(speech), np.arange(first, last))
         said = self.embed_speech(mel)
@@ -147,14 +143,15 @@ def mean_distance(lips: Tensor, speech: Tensor, heard: Tensor) -> Tensor:
 
 def lip_crops(frames: np.ndarray, boxes: np.ndarray) -> Tensor:
     """Crops (T, 3, size, size) in [-1, 1] of frames uint8 (T, H, W, 3), by the boxes (T, 4) of one
-    mouth, x0 y0 x1 y1 in pixels. Boxes are smoothed over a third of a second first."""
+    mouth, x0 y0 x1 y1 in pixels, `smoothed`."""
     images, offset, scale = letterbox(frames)
-    smooth = torch.from_numpy(smoothed(boxes)) * scale + torch.tensor(offset).repeat(2)
-    return crop_around(images, (smooth / FRAME_SIZE).float()[:, None], LIPS_WINDOW)
+    placed = torch.from_numpy(boxes) * scale + torch.tensor(offset).repeat(2)
+    return crop_around(images, (placed / FRAME_SIZE).float()[:, None], LIPS_WINDOW)
 
 
 def smoothed(boxes: np.ndarray, reach: int = 4) -> np.ndarray:
-    """Median over 2 `reach` + 1 frames of boxes (T, 4); the first and last stand in beyond."""
+    """Median over 2 `reach` + 1 frames (a third of a second) of boxes (T, 4); the first and last
+    stand in beyond."""
     padded = np.pad(boxes, ((reach, reach), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
     return np.asarray(np.median(windows, axis=-1))

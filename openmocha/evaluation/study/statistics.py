@@ -8,6 +8,7 @@ are not independent, so intervals come from a bootstrap that draws whole cluster
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 NAN = float("nan")
 Interval = tuple[float, float]
+Level = Literal["nominal", "ordinal", "interval", "ratio"]  # of what ratings mean
 
 
 def t_half_width(values: Sequence[float] | Array, confidence: float = 0.95) -> float:
@@ -114,8 +116,8 @@ def value_counts(ratings: Sequence[Sequence[int]], highest: int = 4) -> NDArray[
     return np.array(counts, np.int64).reshape(-1, highest)
 
 
-def ordinal_alpha(counts: NDArray[np.int64]) -> float:
-    """Krippendorff's alpha, ordinal, of `value_counts`; any number of raters per film.
+def krippendorff_alpha(counts: NDArray[np.int64], level: Level = "ordinal") -> float:
+    """Krippendorff's alpha of `value_counts`; any number of raters per film.
 
     NaN where no film has two ratings, or all ratings are the same: there is nothing to agree on.
     """
@@ -127,7 +129,7 @@ def ordinal_alpha(counts: NDArray[np.int64]) -> float:
     return float(
         krippendorff.alpha(
             value_counts=paired,
-            level_of_measurement="ordinal",
+            level_of_measurement=level,
             value_domain=list(range(1, counts.shape[1] + 1)),
         )
     )
@@ -138,7 +140,7 @@ def alpha_interval(
 ) -> Interval:
     """95% percentile interval of alpha when items are drawn, each with its films of all systems."""
     weights = cluster_weights(items, num_draws, seed).astype(np.int64)
-    alphas = [ordinal_alpha(np.repeat(counts, weight, axis=0)) for weight in weights]
+    alphas = [krippendorff_alpha(np.repeat(counts, weight, axis=0)) for weight in weights]
     alphas = [alpha for alpha in alphas if not np.isnan(alpha)]
     if not alphas:
         return NAN, NAN

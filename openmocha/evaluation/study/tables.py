@@ -236,7 +236,7 @@ def _agreement(
     return {
         "axis": axis,
         "system": system or "all together",
-        "alpha": statistics.ordinal_alpha(counts),
+        "alpha": statistics.krippendorff_alpha(counts),
         "low": low,
         "high": high,
         "films": len(films),
