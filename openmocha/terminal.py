@@ -67,6 +67,8 @@ def _plain(error: Exception) -> str | None:
         return _missing(error)
     if isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error):
         return f"out of memory ({str(error).splitlines()[0]}); try a smaller --size"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     if isinstance(error, ValueError | OSError | FloatingPointError):
         return str(error)
     return None

@@ -227,6 +227,11 @@ def test_running_out_of_memory_is_one_line(folder, monkeypatch):
     refused(result, "out of memory", folder)
 
 
+def test_a_file_that_is_not_there_is_named_in_words(folder):
+    result = run("bench", "alignment", folder / "none.csv")
+    refused(result, f"{folder / 'none.csv'}: no such file or directory", folder)
+
+
 def test_help_is_quick_and_loads_no_torch():
     code = (
         "import sys; from openmocha.cli import main; sys.argv = ['openmocha', '--help']\n"
