@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--quality", choices=("fast", "high"), default="high")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", default="generation_speed", help="of the file in results")
     parser.add_argument("--one-run", action="store_true", help="measure in this process (internal)")
     options = parser.parse_args()
     if options.one_run:
@@ -52,7 +53,7 @@ def main() -> None:
         "runs": runs,
     }
     RESULTS.mkdir(exist_ok=True)
-    name = "generation_speed" if options.quality == "high" else "generation_speed_fast"
+    name = options.name if options.quality == "high" else f"{options.name}_fast"
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print("| 128 frames at 128x128 | median of", len(runs), "|\n|---|---|")
     for name, value in medians.items():
