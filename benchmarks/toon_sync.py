@@ -35,6 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 SOURCES = ("close-up", "medium close-up", "medium", "dialogue")
 SHIFTS = range(-5, 6)
 SWAPS = 3  # other films' speeches for each film
+LEAST_FILMS = len(SOURCES) * (SWAPS + 1)  # with fewer, a film's own speech would be among them
 GATES = {"shifts found exactly": 0.95, "auc": 0.98}
 
 
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("train", "test"))
     parser.add_argument("--weights", type=Path, help="folder of another network")
     options = parser.parse_args()
+    if options.films < LEAST_FILMS:
+        parser.error(f"--films {options.films}: expected {LEAST_FILMS} or more, to swap speeches")
     torch.set_num_threads(1)
     scorer = load_toon_sync(options.weights)
     films = [film_of(options.first_seed + i, options.split) for i in range(options.films)]
