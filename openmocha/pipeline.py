@@ -125,16 +125,14 @@ class MoChaPipeline:
         warns about a silent speech, and one in which no other voice is found for a second clip.
         """
         script = self._script(prompt)
-        scales = {
-            "num_inference_steps": num_inference_steps,
-            "text_guidance_scale": text_guidance_scale,
-            "speech_guidance_scale": speech_guidance_scale,
-            "feeling_guidance_scale": feeling_guidance_scale,
-        }
-        given = {**scales, "negative_prompt": negative_prompt}
-        set_by_hand = [name for name, value in given.items() if value is not None]
-        sampling = self.sampling.of_quality(quality, set_by_hand)
-        sampling = sampling.with_given(height=height, width=width, **scales)
+        sampling = self._sampling(
+            quality,
+            negative_prompt,
+            num_inference_steps=num_inference_steps,
+            text_guidance_scale=text_guidance_scale,
+            speech_guidance_scale=speech_guidance_scale,
+            feeling_guidance_scale=feeling_guidance_scale,
+        ).with_given(height=height, width=width)
         speeches = gather_speeches(() if script is None else script.speech_files, speech)
         recording = media.join_speeches(speeches, GAP_S) if speeches else None
         picture = media.load_image(image) if isinstance(image, str | os.PathLike) else image
@@ -164,6 +162,14 @@ class MoChaPipeline:
             kind.fps,
             PROVENANCE | asked | asdict(sampling) | made | self._identity(),
         )
+
+    def _sampling(
+        self, quality: Quality, negative_prompt: str | None, **steps_and_scales: float | None
+    ) -> Sampling:
+        """The settings of a quality, changed where steps or scales are given."""
+        given = {**steps_and_scales, "negative_prompt": negative_prompt}
+        set_by_hand = [name for name, value in given.items() if value is not None]
+        return self.sampling.of_quality(quality, set_by_hand).with_given(**steps_and_scales)
 
     def _takes(
         self, script: Script, speeches: Sequence[media.Speech], num_frames: int
