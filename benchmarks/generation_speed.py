@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="toon")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--quality", choices=("fast", "high"), default="high")
+    parser.add_argument("--quality", choices=("fast", "high"), help="the default if not given")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="generation_speed", help="of the file in results")
@@ -53,7 +53,7 @@ def main() -> None:
         "runs": runs,
     }
     RESULTS.mkdir(exist_ok=True)
-    name = options.name if options.quality == "high" else f"{options.name}_fast"
+    name = options.name if options.quality is None else f"{options.name}_{options.quality}"
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print("| 128 frames at 128x128 | median of", len(runs), "|\n|---|---|")
     for name, value in medians.items():
@@ -63,7 +63,8 @@ def main() -> None:
 def child(options: argparse.Namespace) -> dict[str, float]:
     """One measured process with its number of threads fixed from the start."""
     command = [sys.executable, "-m", "benchmarks.generation_speed", "--one-run"]
-    command += ["--model", options.model, "--quality", options.quality]
+    command += ["--model", options.model]
+    command += ["--quality", options.quality] if options.quality else []
     command += ["--steps", str(options.steps)] if options.steps else []
     environment = {
         **os.environ,
@@ -76,7 +77,7 @@ def child(options: argparse.Namespace) -> dict[str, float]:
     return measured
 
 
-def one_run(model: str, steps: int | None, quality: str) -> dict[str, float]:
+def one_run(model: str, steps: int | None, quality: str | None) -> dict[str, float]:
     """Seconds of a cold and of a warm film, this process's peak memory in GB, and how often a
     network is evaluated for a film: each pass of guidance counts."""
     started = time.monotonic()

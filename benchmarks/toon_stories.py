@@ -125,7 +125,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("test", "train"), default="test")
     parser.add_argument("--drop", type=float, default=0.0, help="of the captions' clauses")
     parser.add_argument("--steps", type=int, help="the model's own number of steps if not given")
-    parser.add_argument("--quality", choices=("fast", "high"), default="high")
+    parser.add_argument("--quality", choices=("fast", "high"), help="the default if not given")
     parser.add_argument("--guided-to", type=float, help="noise level at which guidance ends")
     parser.add_argument("--from-image", action="store_true", help="give the true first frame")
     parser.add_argument("--verbatim", action="store_true", help="captions are not retold")
@@ -149,7 +149,9 @@ def load_pipeline(model: str, guided_to: float | None = None) -> Any:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = MoChaPipeline.from_pretrained(model, device)
-    pipeline.sampling = pipeline.sampling.with_given(default_shot="", guided_to=guided_to)
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="")
+    if guided_to is not None:  # the steps of quality "fast" have their own guidance
+        pipeline.sampling = pipeline.sampling.with_given(guided_to=guided_to, fast_steps=())
     return pipeline
 
 

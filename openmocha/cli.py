@@ -108,7 +108,7 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Same seed, same film.")
     ] = None,
-    quality: QualityName = "high",
+    quality: QualityName = None,
     allow_cut: AllowCut = False,
     together: Annotated[
         bool, typer.Option("--together", help="All clips of a script in one take, as the paper.")

@@ -162,7 +162,7 @@ def denoising(
     latents = held(noise, conditions.known)
     yield latents
     for step in range(first_step, sampling.num_inference_steps):
-        guided = sampling.at(float(solver.sigmas[step]))
+        guided = sampling.at(step, float(solver.sigmas[step]))
         velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()

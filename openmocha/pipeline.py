@@ -48,7 +48,7 @@ class FilmSettings(TypedDict, total=False):
     feeling_guidance_scale: float | None
     negative_prompt: str | None
     seed: int | None
-    quality: Quality
+    quality: Quality | None
     allow_cut: bool
     together: bool
     verbatim: bool
@@ -93,7 +93,7 @@ class MoChaPipeline:
         feeling_guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         seed: int | None = None,
-        quality: Quality = "high",
+        quality: Quality | None = None,
         allow_cut: bool = False,
         together: bool = False,
         verbatim: bool = False,
@@ -112,7 +112,8 @@ class MoChaPipeline:
                 the last acts on what a retold prompt says of feelings.
             negative_prompt: what the film shall not be; the model's own if not given.
             seed: of the noise; drawn and reported in the settings if not given.
-            quality: "high", or "fast": few steps in which guidance is folded, where a model can.
+            quality: "high", or "fast": few steps with guidance of their own, where a model can. Not
+                given: "fast" where it can and neither steps, scales nor negative prompt are.
             allow_cut: use the beginning of a speech that is too long for a model that makes films
                 in one pass.
             together: make all clips of a script in one take, as the paper does; else a model that
@@ -164,7 +165,7 @@ class MoChaPipeline:
         )
 
     def _sampling(
-        self, quality: Quality, negative_prompt: str | None, **steps_and_scales: float | None
+        self, quality: Quality | None, negative_prompt: str | None, **steps_and_scales: float | None
     ) -> Sampling:
         """The settings of a quality, changed where steps or scales are given."""
         given = {**steps_and_scales, "negative_prompt": negative_prompt}

@@ -17,6 +17,15 @@ MAX_SIDE = 512  # pixels; beyond it a CPU runs out of memory long before the fil
 
 
 @dataclass(frozen=True)
+class FastStep:
+    """A step of quality "fast": the noise level it begins at, and the scale of its guidance on
+    words and speech at once (1 = none); None: the network that folds guidance in takes it."""
+
+    sigma: float
+    scale: float | None
+
+
+@dataclass(frozen=True)
 class Sampling:
     """Size, length, steps and guidance. A model folder carries its own defaults in scheduler/.
 
@@ -35,8 +44,9 @@ class Sampling:
     retell: bool = False  # prompts in the model's own words, if it has any (toon/retelling.py)
     feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
     feelings_to: float = 1.0  # feelings are guided to here at least, or to where guidance ends
-    fast_levels: tuple[float, ...] = ()  # noise levels of quality "fast"; () where there is none
-    folded: bool = False  # guidance is that of a network that folds it in, not these scales'
+    fast_steps: tuple[FastStep, ...] = ()  # of quality "fast"; () where there is none
+    quality: Quality = "high"  # "fast": the steps and scales above are those of fast_steps
+    folded: bool = False  # this step is taken by the network that folds guidance in
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -51,32 +61,47 @@ class Sampling:
             if not 0 <= level <= 1:
                 raise ValueError(f"{name} is {level}; expected a noise level, 0 to 1")
 
-    def at(self, sigma: float) -> Self:
-        """The settings of a step at noise level sigma: below `guided_to` without guidance, which
-        is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings are guided in
-        the middle only."""
-        guided = sigma >= self.guided_to
-        settings = replace(self, folded=self.folded and guided)
-        if not guided or self.folded:
-            settings = replace(settings, text_guidance_scale=1.0, speech_guidance_scale=1.0)
+    def at(self, step: int, sigma: float) -> Self:
+        """The settings of a step, which begins at noise level sigma: below `guided_to` without
+        guidance, which is then one evaluation instead of three (Kynkaanniemi et al. 2024); feelings
+        are guided in the middle only."""
+        if self.quality == "fast":
+            return self._scaled(self.fast_steps[step].scale)
         feel = sigma < FEELINGS_BELOW and sigma >= min(self.guided_to, self.feelings_to)
-        if not feel or settings.folded:
-            settings = replace(settings, feeling_guidance_scale=1.0)
-        return settings
+        settings = self if feel else replace(self, feeling_guidance_scale=1.0)
+        if sigma >= self.guided_to:
+            return settings
+        return replace(settings, text_guidance_scale=1.0, speech_guidance_scale=1.0)
 
-    def of_quality(self, quality: Quality, set_by_hand: Sequence[str] = ()) -> Self:
-        """The settings of a quality. "high": these. "fast": few steps, guidance folded in, so that
-        nothing of either can be `set_by_hand`. Raises ValueError where "fast" is not to be had."""
+    def _scaled(self, scale: float | None) -> Self:
+        """One scale for words and speech, none for feelings; None: folded in."""
+        both = 1.0 if scale is None else scale
+        return replace(
+            self,
+            text_guidance_scale=both,
+            speech_guidance_scale=both,
+            feeling_guidance_scale=1.0,
+            folded=scale is None,
+        )
+
+    def of_quality(self, quality: Quality | None, set_by_hand: Sequence[str] = ()) -> Self:
+        """The settings of a quality. "high": these. "fast": few steps with guidance of their own;
+        nothing of either can be `set_by_hand`. None: "fast" where it can be had, else "high".
+
+        Raises ValueError where "fast" is asked for and not to be had.
+        """
+        if quality is None:
+            quality = "fast" if self.fast_steps and not set_by_hand else "high"
         if checked_quality(quality) == "high":
             return self
-        if not self.fast_levels:
+        if not self.fast_steps:
             raise ValueError('this model has no quality "fast"; leave it out')
         if set_by_hand:
             raise ValueError(
-                f'{" and ".join(set_by_hand)} cannot be chosen with quality "fast", in whose steps '
-                'they are folded; ask for "high"'
+                f'{" and ".join(set_by_hand)} cannot be chosen with quality "fast", whose steps '
+                'have their own; ask for "high"'
             )
-        return replace(self, num_inference_steps=len(self.fast_levels), folded=True)
+        return replace(self, num_inference_steps=len(self.fast_steps), quality="fast")
 
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
@@ -86,13 +111,15 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-7])  # the last seven: newer than some folders
-        values["fast_levels"] = tuple(values.get("fast_levels", ()))
+        values = store.read_json(Path(file), names[:-8])  # the last eight: newer than some folders
+        values["fast_steps"] = tuple(FastStep(**step) for step in values.get("fast_steps", ()))
         return cls(**{name: values[name] for name in names if name in values})
 
 
-def checked_quality(name: str) -> Quality:
-    """A quality by name. Raises ValueError for another."""
+def checked_quality(name: str | None) -> Quality | None:
+    """A quality by name, or None. Raises ValueError for another."""
+    if name is None:
+        return None
     for known in QUALITIES:
         if name == known:
             return known

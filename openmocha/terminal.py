@@ -18,7 +18,11 @@ interrupted = threading.Event()
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 QualityName = Annotated[
-    str, typer.Option(help="high, or fast: few steps, in which guidance is folded.")
+    str | None,
+    typer.Option(
+        help="fast: few steps with guidance of their own; or high. Not given: fast, if the model "
+        "has it and neither steps nor guidance are chosen."
+    ),
 ]
 AllowCut = Annotated[
     bool, typer.Option("--allow-cut", help="Use the start of a speech too long for large models.")

@@ -144,10 +144,8 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     pipeline.sampling = pipeline.sampling.with_given(default_shot="")  # this caption names no shot
     truth = make_film(1, "close-up", split="test", width=64, height=64)
     assert truth.speech is not None
-    film = pipeline(
-        truth.caption, truth.speech[:16000], height=64, width=64, seed=0, quality="fast"
-    )
-    assert film.settings["folded"] and film.settings["num_inference_steps"] == 5
+    film = pipeline(truth.caption, truth.speech[:16000], height=64, width=64, seed=0)
+    assert film.settings["quality"] == "fast" and film.settings["num_inference_steps"] == 4
     film.save(tmp_path / "film.mp4")
     judged = Judge().read(read_film(tmp_path / "film.mp4").frames)
     assert judged.mouth.shape[0] == len(film.frames) == 24

@@ -65,8 +65,8 @@ def test_a_few_steps_change_the_transformer_and_nothing_else(dataset, tmp_path):
     from openmocha.pipeline import MoChaPipeline
 
     old, new = (MoChaPipeline.from_pretrained(folder) for folder in (source, made))
-    assert old.sampling.fast_levels and old.backbone.guided_transformer is not None
-    assert not new.sampling.fast_levels and new.backbone.guided_transformer is None
+    assert old.sampling.fast_steps and old.backbone.guided_transformer is not None
+    assert not new.sampling.fast_steps and new.backbone.guided_transformer is None
     before, after = (one.backbone.transformer.state_dict() for one in (old, new))
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert len(changed) > len(before) / 2

@@ -17,7 +17,7 @@ from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Character, Clip, Script
 from openmocha.rewording import PromptWarning
-from openmocha.sampling import FEELINGS_BELOW, Sampling
+from openmocha.sampling import FEELINGS_BELOW, FastStep, Sampling
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 
@@ -106,18 +106,18 @@ def test_guidance_ends_at_a_noise_level_and_costs_nothing_below(tiny, monkeypatc
 
 @pytest.fixture
 def with_student(tiny, monkeypatch):
-    """The tiny model, with another network for the steps that have guidance: two of four."""
+    """The tiny model, with another network for the first of three fast steps."""
     student = tiny_transformer()
     for parameter in student.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     monkeypatch.setattr(tiny.backbone, "guided_transformer", student.eval())
-    levels = (1.0, 0.75, 0.5, 0.3)
-    four = replace(tiny.sampling, num_inference_steps=8, fast_levels=levels, guided_to=0.6)
-    monkeypatch.setattr(tiny, "sampling", four)
+    steps = (FastStep(1.0, None), FastStep(0.75, 4.5), FastStep(0.4, 1.0))
+    both = replace(tiny.sampling, num_inference_steps=8, fast_steps=steps, guided_to=0.6)
+    monkeypatch.setattr(tiny, "sampling", both)
     return tiny
 
 
-def test_fast_is_the_student_where_guidance_is_and_the_model_below(with_student, monkeypatch):
+def test_fast_is_the_student_then_one_scale_then_none(with_student, monkeypatch):
     calls = []
     for name in ("transformer", "guided_transformer"):
         network = getattr(with_student.backbone, name)
@@ -128,16 +128,41 @@ def test_fast_is_the_student_where_guidance_is_and_the_model_below(with_student,
 
         monkeypatch.setattr(network, "forward", told)
     fast = with_student(PROMPT, voice(), seed=0, quality="fast")
-    names = ["guided_transformer"] * 2 + ["transformer"] * 2
-    assert [call[:2] for call in calls] == [(name, 1) for name in names]
-    assert [call[2] for call in calls] == pytest.approx([1.0, 0.75, 0.5, 0.3])
-    assert fast.settings["folded"] and fast.settings["num_inference_steps"] == 4
+    assert [call[:2] for call in calls] == [
+        ("guided_transformer", 1), ("transformer", 2), ("transformer", 1)
+    ]  # fmt: skip
+    assert [call[2] for call in calls] == pytest.approx([1.0, 0.75, 0.4])
+    assert fast.settings["quality"] == "fast" and fast.settings["num_inference_steps"] == 3
     calls.clear()
-    high = with_student(PROMPT, voice(), seed=0)
+    high = with_student(PROMPT, voice(), seed=0, quality="high")
     assert [(name, passes) for name, passes, _ in calls] == (
         [("transformer", 3)] * 4 + [("transformer", 1)] * 4
     )
-    assert not np.array_equal(fast.frames, high.frames) and not high.settings["folded"]
+    assert high.settings["quality"] == "high"
+    assert not np.array_equal(fast.frames, high.frames)
+
+
+def test_one_scale_leads_away_from_neither_words_nor_speech(with_student):
+    fast = with_student.sampling.of_quality("fast")
+    conditions = Conditions("words", "none", torch.ones(1), calm="calm")
+
+    def passes(step: int):
+        found = mocha_passes(conditions, fast.at(step, fast.fast_steps[step].sigma))
+        return [(weight, words, float(heard)) for weight, words, heard in found]
+
+    assert passes(1) == [(-3.5, "none", 0), (4.5, "words", 1)]
+    assert passes(2) == [(1, "words", 1)]
+
+
+def test_fast_is_the_quality_where_nothing_else_is_chosen(with_student, tiny_folder):
+    def quality(**chosen) -> str:
+        return with_student(PROMPT, voice(), seed=0, **chosen).settings["quality"]
+
+    assert quality() == quality(quality=None, height=80) == "fast"
+    assert quality(num_inference_steps=2) == quality(negative_prompt="blurred") == "high"
+    assert quality(speech_guidance_scale=1.0) == quality(quality="high") == "high"
+    plain = MoChaPipeline.from_pretrained(tiny_folder)
+    assert plain(PROMPT, voice(), seed=0).settings["quality"] == "high"
 
 
 def test_what_is_folded_cannot_be_chosen(with_student, tiny_folder):
@@ -167,7 +192,7 @@ def test_feelings_are_guided_in_the_middle(guided_to, feelings_to, sigma, scales
     given = Sampling(
         text_guidance_scale=3, speech_guidance_scale=6, feeling_guidance_scale=4,
         guided_to=guided_to, feelings_to=feelings_to,
-    ).at(sigma)  # fmt: skip
+    ).at(0, sigma)  # fmt: skip
     found = (given.text_guidance_scale, given.speech_guidance_scale, given.feeling_guidance_scale)
     assert found == scales
 

@@ -191,8 +191,8 @@ class Backbone(ABC):
 
     def solver(self, sampling: Sampling) -> Solver:
         """Euler steps, where a model says nothing else."""
-        if sampling.folded:
-            return Euler(torch.tensor([*sampling.fast_levels, 0.0]))
+        if sampling.quality == "fast":
+            return Euler(torch.tensor([*(step.sigma for step in sampling.fast_steps), 0.0]))
         return Euler(flow.sigma_schedule(sampling.num_inference_steps, sampling.shift))
 
     def encode_speech(self, speech: media.Speech | None, num_frames: int) -> Tensor | None:

@@ -68,7 +68,7 @@ def run_models(
     text_guidance: Annotated[float | None, typer.Option(help="How closely to obey.")] = None,
     speech_guidance: Annotated[float | None, typer.Option(help="How much to act.")] = None,
     feeling_guidance: Annotated[float | None, typer.Option(help="How much to feel.")] = None,
-    quality: QualityName = "high",
+    quality: QualityName = None,
     allow_cut: AllowCut = False,
     processes: Annotated[
         int, typer.Option(min=1, help="At work at once; each holds the model.")

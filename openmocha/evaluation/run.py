@@ -50,7 +50,7 @@ class Making:
     text_guidance: float | None = None
     speech_guidance: float | None = None
     feeling_guidance: float | None = None
-    quality: Quality = "high"
+    quality: Quality | None = None
     allow_cut: bool = False
     device: str = "cpu"
     memory: str | None = None

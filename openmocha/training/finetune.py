@@ -98,7 +98,7 @@ def export(source: Path, newest: Path, output: Path) -> Path:
     others = [part.name for part in source.iterdir() if part.is_dir()]
     share_other_parts(source, output, [n for n in others if n not in ("scheduler", GUIDED)])
     settings = Sampling.from_file(source / "scheduler" / SETTINGS_FILE)
-    settings = replace(settings, fast_levels=())
+    settings = replace(settings, fast_steps=())
     store.write_json(output / "scheduler" / SETTINGS_FILE, asdict(settings))
     index = store.read_json(source / store.INDEX)
     index.pop(GUIDED, None)
