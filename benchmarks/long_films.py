@@ -27,6 +27,7 @@ from openmocha.media import FPS, read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.toon.films import Film, film_from_story
 from openmocha.toon.judge import Judge, load_judge
+from openmocha.toon.labels import NO_ANSWER, visible_labels
 from openmocha.toon.sentences import sentence
 from openmocha.toon.stories import make_story
 
@@ -57,7 +58,9 @@ def seams_of(num_frames: int, pipeline: MoChaPipeline) -> list[int]:
 def row_of(film: Film, frames: np.ndarray, seams: list[int], judge: Judge) -> dict[str, Any]:
     """What is measured of one film."""
     first, last = judge.read(frames[:ENDS]), judge.read(frames[-ENDS:])
-    seen = [(first.attribute(name), last.attribute(name)) for name in LOOKS]
+    labels = visible_labels(film.truth.story, film.truth.story.clips[0])
+    asked = [name for name in LOOKS if labels[name][0] != NO_ANSWER]
+    seen = [(first.attribute(name), last.attribute(name)) for name in asked]
     pairs = zip(frames, frames[1:], strict=False)
     change = np.array([np.abs(b.astype(int) - a).mean() for a, b in pairs])
     ranks = [float((change < change[seam - 1]).mean()) for seam in seams]

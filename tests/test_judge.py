@@ -26,10 +26,15 @@ from openmocha.toon.judge import (  # noqa: E402
     letterbox,
     load_judge,
 )
-from openmocha.toon.judge_motion import camera_move, pose_statistics  # noqa: E402
+from openmocha.toon.judge_motion import SHORTEST, ActionReader, camera_move, movement  # noqa: E402
 from openmocha.toon.stories import make_story  # noqa: E402
 from openmocha.training.judge import r_squared  # noqa: E402
-from openmocha.training.judge_actions import train_actions  # noqa: E402
+from openmocha.training.judge_actions import (  # noqa: E402
+    mirrored,
+    read_stories,
+    train_actions,
+    varied,
+)
 from openmocha.training.judge_losses import (  # noqa: E402
     compressed,
     degrade,
@@ -147,6 +152,23 @@ def test_labels_of_a_clip_say_what_the_story_says() -> None:
         assert labels.FRAME_ATTRIBUTES["shot"][found["shot"]] == clip.shot
 
 
+def test_what_no_picture_tells_is_not_asked() -> None:
+    hidden = {"age": 0, "position": 0}
+    for seed in range(60):
+        story = make_story(seed, "medium")
+        clip = story.clips[0]
+        told, seen = labels.clip_labels(story, clip), labels.visible_labels(story, clip)
+        assert all(np.array_equal(told[n], seen[n]) for n in told if n not in hidden)
+        for person, cast in enumerate(clip.cast):
+            animal = story.characters[cast.character].species != "person"
+            panned = clip.camera in ("pan left", "pan right")
+            for name, unseen in (("age", animal), ("position", panned)):
+                hidden[name] += unseen
+                expected = labels.NO_ANSWER if unseen else told[name][person]
+                assert seen[name][person] == expected and told[name][person] >= 0
+    assert min(hidden.values()) > 5
+
+
 def test_crops_are_centred_on_the_box_and_scaled_by_it() -> None:
     frames = torch.linspace(-1, 1, 128).expand(1, 3, 128, 128).contiguous()  # brightness = x
     boxes = torch.tensor([[[0.25, 0.5, 0.45, 0.6], [0.5, 0.5, 0.6, 0.7]]])
@@ -219,16 +241,64 @@ def test_camera_is_read_from_the_trend_of_the_boxes() -> None:
     assert camera_move(closer[::-1], 128) == "zoom out"
 
 
-def test_actions_are_learnt_from_poses() -> None:
+def test_movement_is_counted_in_mouths_wherever_the_mouth_is() -> None:
+    pose = np.zeros((40, len(labels.POSE)), np.float32)
+    nod = 2 * np.sin(np.arange(40))
+    boxes = np.array([50.0, 60.0, 70.0, 66.0]) + nod[:, None] * np.array([0.0, 1.0, 0.0, 1.0])
+    moved = movement(pose, boxes)
+    assert moved.shape == (40, len(labels.POSE) + 3)
+    sideways, down, size = moved[:, -3:].T
+    assert not sideways.any() and not size.any()
+    np.testing.assert_allclose(down, (nod - np.median(nod)) / 20, atol=1e-6)
+    np.testing.assert_allclose(movement(pose, 2 * boxes + 30), moved, atol=1e-6)
+    assert movement(pose[:5], boxes[:5]).shape[0] == SHORTEST
+
+
+def test_a_mirror_turns_heads_and_changes_arms() -> None:
+    rng = np.random.default_rng(5)
+    moved = rng.normal(size=(48, len(labels.POSE) + 3))
+    seen = mirrored(moved)
+    assert np.array_equal(mirrored(seen), moved)
+    name = labels.POSE.index
+    assert np.array_equal(seen[:, name("yaw")], -moved[:, name("yaw")])
+    assert np.array_equal(seen[:, name("pitch")], moved[:, name("pitch")])
+    assert np.array_equal(seen[:, name("left bend")], moved[:, name("right bend")])
+    assert np.array_equal(seen[:, -3:-1], moved[:, -3:-1] * [-1, 1])
+    assert varied(rng, moved).shape == (48, len(labels.POSE) + 3)
+
+
+def test_actions_are_learnt_from_what_the_judge_reads() -> None:
+    films()
     judge = Judge(SMALL)
-    assert train_actions(judge, num_stories=60, steps=60) > 0
-    nodding = np.zeros((64, len(labels.POSE)), np.float32)
-    nodding[:, labels.POSE.index("pitch")] = 0.3 * np.sin(np.arange(64) / 24 * 2 * np.pi * 2)
-    level, slow, quick, high = pose_statistics(nodding).reshape(4, -1)
-    assert quick[1] == pytest.approx(0.3 / np.sqrt(2), rel=0.15)
-    # At a clip's ends the slow part is half of the repeated last frame: up to half the amplitude.
-    assert abs(level[1]) < 0.02 and slow[1] < 0.04 and high[1] <= 0.3 / 2
-    assert not quick[[0, *range(2, len(labels.POSE))]].any()
+    before = judge.action.first.weight.clone()
+    assert 0 <= train_actions(judge, num_stories=2, steps=3) <= 1
+    assert not torch.equal(before, judge.action.first.weight)
+    here, there = (read_stories(judge, range(2), workers) for workers in (1, 2))
+    for (moved, action), (again, same) in zip(here, there, strict=True):
+        assert np.allclose(moved, again, atol=1e-5) and action == same
+
+
+def test_nods_and_shakes_of_any_head_can_be_told_apart() -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(6)
+
+    def clips(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        which = rng.integers(2, size=number)
+        moved = rng.normal(0, 0.05, (number, 48, len(labels.POSE) + 3))
+        beats = rng.uniform(1.6, 2.2, (number, 1)) * np.arange(48) / 24 + rng.random((number, 1))
+        moved[np.arange(number), :, 1 - which] += 0.2 * np.sin(2 * np.pi * beats)
+        return torch.from_numpy(moved.astype(np.float32)), torch.from_numpy(which)
+
+    reader = ActionReader()
+    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
+    for _ in range(60):
+        moved, which = clips(32)
+        loss = torch.nn.functional.cross_entropy(reader(moved), which)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    moved, which = clips(64)
+    assert (reader.eval()(moved).argmax(-1) == which).float().mean() > 0.95
 
 
 def test_compression_keeps_means_and_loses_detail() -> None:

@@ -19,7 +19,7 @@ from openmocha.evaluation.toon_scores import (
 from openmocha.toon.films import Truth
 from openmocha.toon.judge import Judgement
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PEOPLE, PERSON_ATTRIBUTES, POSE
-from openmocha.toon.labels import clip_labels as labels_of
+from openmocha.toon.labels import visible_labels as labels_of
 from openmocha.toon.stories import Clip, Story, make_story
 
 FRAMES, CUT = 64, 32
@@ -31,7 +31,8 @@ class Nodding:
 
     class action:
         @staticmethod
-        def read(pose: np.ndarray) -> str:
+        def read(pose: np.ndarray, boxes: np.ndarray) -> str:
+            assert len(pose) == len(boxes)
             return f"seen in {len(pose)} frames"
 
 

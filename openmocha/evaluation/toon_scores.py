@@ -13,7 +13,7 @@ from openmocha.toon.labels import (
     FRAME_ATTRIBUTES,
     NO_ANSWER,
     PERSON_ATTRIBUTES,
-    clip_labels,
+    visible_labels,
 )
 from openmocha.toon.stories import Clip
 
@@ -100,7 +100,8 @@ def attributes_of(
         boxes = judged.boxes[where, clip.speaker or 0]
         rows.append(("camera", clip.camera, camera_move(boxes, min(frames.shape[1:3]))))
         for person, cast in enumerate(clip.cast):
-            rows.append(("action", cast.action, judge.action.read(judged.pose[where, person])))
+            read = judge.action.read(judged.pose[where, person], judged.boxes[where, person])
+            rows.append(("action", cast.action, read))
     return rows
 
 
@@ -108,7 +109,7 @@ def attributes(
     judged: Judgement, truth: Truth, clip: Clip, where: slice
 ) -> list[tuple[str, str, str]]:
     """(name, truth, judged) of every question that has an answer in this clip."""
-    labels = clip_labels(truth.story, clip)
+    labels = visible_labels(truth.story, clip)
     stop = where.stop if where.stop is not None else len(judged.mouth)
     settled = slice(where.start + (GUARD if where.start else 0), stop)
     rows = []
@@ -138,7 +139,7 @@ def identity_right(judged: Judgement, truth: Truth, index: int) -> bool | None:
     where = ranges[index][1]
     likelihood = []
     for clip, _ in ranges:
-        labels = clip_labels(truth.story, clip)
+        labels = visible_labels(truth.story, clip)
         scores = [
             judged.person[name][where, 0, int(labels[name][0])].mean()
             for name in LOOKS

@@ -1,18 +1,21 @@
 """What the judge sees only over time: camera moves, and what people do.
 
 The judge's boxes and poses, frame by frame -> the trend of the boxes says how the camera moves;
-statistics of the poses say what a person does. Legend: T frames of a clip, P people.
+poses and boxes over time say what a person does. Legend: B clips, T frames of a clip, M channels of
+movement, D width.
 """
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from openmocha.toon.labels import POSE, SEQUENCE_ATTRIBUTES
 
 ZOOM_TREND = 0.09  # change of the logarithm of the mouth box's width over the clip
 PAN_TREND = 0.075  # movement of the mouth over the clip, over the frame's short side
-SLOW = 13  # frames: what is slower than half a second is posture, what is faster is a gesture
+MOVEMENT = len(POSE) + 3  # and the mouth's place, x and y, and its size
+SHORTEST = 16  # frames that an action is read from; a shorter clip's last frame is repeated
 
 
 def camera_move(boxes: np.ndarray, short_side: int) -> str:
@@ -40,29 +43,39 @@ def trend(times: np.ndarray, values: np.ndarray) -> float:
 
 
 class ActionReader(nn.Module):
-    """Statistics of a person's poses over a clip (B, 4 * len(POSE)) -> logits of actions."""
+    """A person's movement over a clip (B, T, M) -> logits of actions (B, classes)."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 40) -> None:
         super().__init__()
-        self.hidden = nn.Linear(4 * len(POSE), width)
-        self.action = nn.Linear(width, len(SEQUENCE_ATTRIBUTES["action"]))
+        self.scale = nn.BatchNorm1d(MOVEMENT, affine=False)
+        self.first = nn.Conv1d(MOVEMENT, width, 9, stride=2, padding=4)
+        self.second = nn.Conv1d(width, width, 7, padding=3)
+        self.action = nn.Linear(3 * width, len(SEQUENCE_ATTRIBUTES["action"]))
 
-    def forward(self, statistics: Tensor) -> Tensor:
-        logits: Tensor = self.action(torch.relu(self.hidden(statistics)))
+    def forward(self, movement: Tensor) -> Tensor:
+        x = self.scale(rearrange(movement, "B T M -> B M T"))
+        x = torch.relu(self.second(torch.relu(self.first(x))))  # (B, D, T / 2)
+        seen = torch.cat([x.mean(-1), x.amax(-1), x.std(-1)], dim=-1)
+        logits: Tensor = self.action(seen)
         return logits
 
     @torch.no_grad()
-    def read(self, pose: np.ndarray) -> str:
-        """The action of one person from their poses (T, len(POSE)) over a clip."""
-        statistics = torch.from_numpy(pose_statistics(pose)[None])
-        return SEQUENCE_ATTRIBUTES["action"][int(self(statistics).argmax())]
+    def read(self, pose: np.ndarray, boxes: np.ndarray) -> str:
+        """The action of one person from poses (T, len(POSE)) and mouth boxes (T, 4) of a clip."""
+        moved = torch.from_numpy(movement(pose, boxes)[None])
+        return SEQUENCE_ATTRIBUTES["action"][int(self(moved).argmax())]
 
 
-def pose_statistics(pose: np.ndarray) -> np.ndarray:
-    """float32 (4 * len(POSE),): level, slow change, quick change and highest point per channel."""
-    kernel = np.ones(SLOW) / SLOW
-    padded = np.pad(pose, ((SLOW // 2, SLOW // 2), (0, 0)), mode="edge")
-    slow = np.stack([np.convolve(channel, kernel, mode="valid") for channel in padded.T], axis=1)
-    quick = pose - slow
-    parts = [slow.mean(0), slow.std(0), quick.std(0), slow.max(0)]
-    return np.concatenate(parts).astype(np.float32)
+def movement(pose: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """float32 (T, M) of poses (T, len(POSE)) and mouth boxes (T, 4), with T of at least SHORTEST.
+
+    Where the mouth is tells more finely than a pose how the head moves: its place is counted from
+    its median over the clip, in mouths, and its size as a logarithm from its median.
+    """
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    width = np.log(size[:, :1])
+    place = (centre - np.median(centre, 0)) / np.median(size[:, 0])
+    moved = np.concatenate([pose, place, width - np.median(width)], axis=1)
+    missing = max(0, SHORTEST - len(moved))
+    return np.pad(moved, ((0, missing), (0, 0)), mode="edge").astype(np.float32)

@@ -74,6 +74,18 @@ def clip_labels(story: Story, clip: Clip) -> dict[str, np.ndarray]:
     return labels
 
 
+def visible_labels(story: Story, clip: Clip) -> dict[str, np.ndarray]:
+    """Of clip_labels what the picture tells: folds of age are people's alone, and a camera that
+    pans moves people by as much as they stand aside."""
+    labels = clip_labels(story, clip)
+    for person, cast in enumerate(clip.cast):
+        if story.characters[cast.character].species != "person":
+            labels["age"][person] = NO_ANSWER
+    if clip.camera.startswith("pan"):
+        labels["position"][:] = NO_ANSWER
+    return labels
+
+
 def pose_labels(poses: tuple[Pose, ...]) -> np.ndarray:
     """float32 (P, len(POSE)) of what people's heads and arms do; NaN for an absent person."""
     labels = np.full((PEOPLE, len(POSE)), np.nan, np.float32)

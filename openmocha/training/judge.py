@@ -73,7 +73,7 @@ def train_judge(
             trained = fit(network, frames, loss, folder / name, config)
             network.load_state_dict(trained.state_dict())
     if "actions" in stages:
-        print(f"actions right: {train_actions(judge, seed=seed):.3f}")
+        print(f"actions right: {train_actions(judge, seed=seed, workers=workers):.3f}")
     judge.save_pretrained(folder / "final")
     return load_judge(folder / "final")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from openmocha.toon.judge import FRAME_SIZE, letterbox_array
-from openmocha.toon.labels import PEOPLE, clip_labels, pose_labels
+from openmocha.toon.labels import PEOPLE, pose_labels, visible_labels
 from openmocha.toon.stories import Clip, Story, make_story
 
 Sample = dict[str, np.ndarray]
@@ -104,7 +104,7 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     """Frames of a story's first clip, each with random mouths.
 
     Keys: frames uint8 (128, 128, 3), mouth (P, 4) and boxes (P, 4, in 0..1) float16, pose
-    (P, len(POSE)) float16, all NaN for an absent person; labels as of labels.clip_labels.
+    (P, len(POSE)) float16, all NaN for an absent person; labels as of labels.visible_labels.
     """
     from openmocha.toon.drawing import draw_frame
     from openmocha.toon.motion import clip_poses, clip_views
@@ -116,7 +116,7 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     poses = clip_poses(story, clip, CLIP_FRAMES, mouths, (0.6, 1.4), talking)
     views = clip_views(story, clip, CLIP_FRAMES)
     width, height = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
-    labels = clip_labels(story, clip)
+    labels = visible_labels(story, clip)
     samples = []
     for t in rng.choice(CLIP_FRAMES, FRAMES_PER_STORY, replace=False):
         pixels, boxes, _ = draw_frame(story, clip, poses[t], views[t], width, height)
