@@ -77,6 +77,19 @@ def test_checksums_of_a_changed_folder_can_be_written_anew(folder):
     }
 
 
+def test_a_judge_does_not_make_other_films(folder):
+    before = store.identity(folder)
+    (folder / "judge").mkdir()
+    (folder / "judge" / "model.safetensors").write_bytes(b"seen")
+    write_checksums(folder)
+    assert store.identity(folder) == before is not None
+    (folder / "transformer" / "model.safetensors").write_bytes(b"changed")
+    write_checksums(folder)
+    assert store.identity(folder) != before
+    (folder / store.CHECKSUMS).unlink()
+    assert store.identity(folder) is None
+
+
 def test_unknown_names_suggest_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(

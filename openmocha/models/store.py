@@ -153,12 +153,17 @@ def check_large(folder: Path) -> None:
 
 
 def identity(name: str | os.PathLike[str]) -> str | None:
-    """Which weights a model's folder holds: a digest of its checksums; None where it has none.
+    """Which weights and settings make a model's films: a digest of its folder's checksums, without
+    those of its judge, which only looks at them; None where it has none.
 
-    Raises what model_folder raises.
+    Raises what model_folder raises, and ValueError where the checksums are damaged.
     """
-    path = model_folder(name) / CHECKSUMS
-    return sha256(path)[:16] if path.is_file() else None
+    folder = model_folder(name)
+    if not (folder / CHECKSUMS).is_file():
+        return None
+    entries = sorted(_read_checksums(folder).items())
+    making = [(file, digest) for file, (_, digest) in entries if not file.startswith("judge/")]
+    return hashlib.sha256(json.dumps(making).encode()).hexdigest()[:16]
 
 
 def _read_checksums(folder: Path) -> dict[str, tuple[int, str]]:
