@@ -47,7 +47,7 @@ def main() -> None:
     content = {
         "machine": machine(),
         "model": options.model,
-        "quality": options.quality,
+        "quality": options.quality or "the default",
         "threads": options.threads,
         "medians": medians,
         "runs": runs,

@@ -28,7 +28,8 @@ from benchmarks import loudness
 from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, speaker_opening
-from openmocha.models.store import identity
+from openmocha.models.store import identity, model_folder
+from openmocha.sampling import SETTINGS_FILE, Sampling
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
@@ -138,7 +139,19 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.model = None if options.model == "none" else options.model
+    if options.model is not None:
+        options.quality = quality_of(options)
     return options
+
+
+def quality_of(options: argparse.Namespace) -> str:
+    """The quality of the films: the model's own where none is asked for."""
+    if options.quality is None and options.guided_to is not None:
+        return "high"  # the steps of quality "fast" have their own guidance
+    folder = model_folder(options.model)
+    by_hand = [] if options.steps is None else ["steps"]
+    sampling = Sampling.from_file(folder / "scheduler" / SETTINGS_FILE)
+    return sampling.of_quality(options.quality, by_hand).quality
 
 
 def load_pipeline(model: str, guided_to: float | None = None) -> Any:
@@ -149,9 +162,7 @@ def load_pipeline(model: str, guided_to: float | None = None) -> Any:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = MoChaPipeline.from_pretrained(model, device)
-    pipeline.sampling = pipeline.sampling.with_given(default_shot="")
-    if guided_to is not None:  # the steps of quality "fast" have their own guidance
-        pipeline.sampling = pipeline.sampling.with_given(guided_to=guided_to, fast_steps=())
+    pipeline.sampling = pipeline.sampling.with_given(default_shot="", guided_to=guided_to)
     return pipeline
 
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from openmocha.models import store
 
 SETTINGS_FILE = "scheduler_config.json"
+OF_A_FILM = ("quality", "folded")  # settings of one film or step, not of a model
 # Noise level below which feelings are guided: above it is settled who is seen where.
 FEELINGS_BELOW = 0.8
 Quality = Literal["fast", "high"]
@@ -45,8 +46,8 @@ class Sampling:
     feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
     feelings_to: float = 1.0  # feelings are guided to here at least, or to where guidance ends
     fast_steps: tuple[FastStep, ...] = ()  # of quality "fast"; () where there is none
-    quality: Quality = "high"  # "fast": the steps and scales above are those of fast_steps
-    folded: bool = False  # this step is taken by the network that folds guidance in
+    quality: Quality = "high"  # of a film; "fast" goes by fast_steps, not by the scales above
+    folded: bool = False  # of a step: the network that folds guidance in takes it
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_inference_steps <= 1000:
@@ -60,6 +61,12 @@ class Sampling:
             level = getattr(self, name)
             if not 0 <= level <= 1:
                 raise ValueError(f"{name} is {level}; expected a noise level, 0 to 1")
+        levels = [step.sigma for step in self.fast_steps] or [1.0]
+        if levels[0] != 1 or levels[-1] <= 0 or sorted(set(levels), reverse=True) != levels:
+            raise ValueError(f"fast steps begin at {levels}; expected 1, then lower levels above 0")
+        for step in self.fast_steps:
+            if step.scale is not None and not 0 <= step.scale <= 100:
+                raise ValueError(f"a fast step's scale is {step.scale}; expected 0 to 100, or None")
 
     def at(self, step: int, sigma: float) -> Self:
         """The settings of a step, which begins at noise level sigma: below `guided_to` without
@@ -112,8 +119,15 @@ class Sampling:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
         values = store.read_json(Path(file), names[:-8])  # the last eight: newer than some folders
+        for name in OF_A_FILM:
+            values.pop(name, None)
         values["fast_steps"] = tuple(FastStep(**step) for step in values.get("fast_steps", ()))
         return cls(**{name: values[name] for name in names if name in values})
+
+    def to_file(self, file: str | os.PathLike[str]) -> None:
+        """Write a file of settings, less those of one film."""
+        values = {name: v for name, v in asdict(self).items() if name not in OF_A_FILM}
+        store.write_json(Path(file), values)
 
 
 def checked_quality(name: str | None) -> Quality | None:

@@ -43,6 +43,9 @@ def test_the_first_fast_step_is_as_long_as_some_steps_of_the_model():
     between = replace(EIGHT, fast_steps=(FastStep(1.0, None), FastStep(0.7, 1.0)))
     with pytest.raises(ValueError, match=r"no step of the model begins at noise level 0.7.*0.6250"):
         first_steps(between, SIGMAS)
+    for steps in ((), (FastStep(1.0, None),), (FastStep(1.0, 3.0), FastStep(0.75, 1.0))):
+        with pytest.raises(ValueError, match="two or more, the first without a scale"):
+            first_steps(replace(EIGHT, fast_steps=steps), SIGMAS)
 
 
 @torch.no_grad()

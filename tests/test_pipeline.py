@@ -154,6 +154,28 @@ def test_one_scale_leads_away_from_neither_words_nor_speech(with_student):
     assert passes(2) == [(1, "words", 1)]
 
 
+def test_fast_steps_fall_from_noise_and_need_their_network(with_student, tmp_path):
+    def steps(*levels: float, scale: float = 1.0):
+        return replace(with_student.sampling, fast_steps=tuple(FastStep(s, scale) for s in levels))
+
+    assert steps(1.0, 0.5).of_quality("fast").num_inference_steps == 2
+    for levels in ((0.9, 0.5), (1.0, 1.0), (1.0, 0.4, 0.5), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="expected 1, then lower levels above 0"):
+            steps(*levels)
+    with pytest.raises(ValueError, match="a fast step's scale is 500"):
+        steps(1.0, scale=500)
+    with_student.backbone.guided_transformer = None
+    with_student.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no transformer_guided/; restore it"):
+        MoChaPipeline.from_pretrained(tmp_path)
+
+
+def test_a_folder_keeps_no_settings_of_one_film(with_student, tmp_path):
+    with_student.sampling.of_quality("fast").to_file(tmp_path / "settings.json")
+    again = Sampling.from_file(tmp_path / "settings.json")
+    assert again.quality == "high" and again.fast_steps == with_student.sampling.fast_steps
+
+
 def test_fast_is_the_quality_where_nothing_else_is_chosen(with_student, tiny_folder):
     def quality(**chosen) -> str:
         return with_student(PROMPT, voice(), seed=0, **chosen).settings["quality"]
@@ -165,7 +187,7 @@ def test_fast_is_the_quality_where_nothing_else_is_chosen(with_student, tiny_fol
     assert plain(PROMPT, voice(), seed=0).settings["quality"] == "high"
 
 
-def test_what_is_folded_cannot_be_chosen(with_student, tiny_folder):
+def test_what_fast_settles_cannot_be_chosen(with_student, tiny_folder):
     with pytest.raises(ValueError, match="text_guidance_scale and negative_prompt cannot be chos"):
         with_student(PROMPT, quality="fast", text_guidance_scale=2, negative_prompt="blurred")
     with pytest.raises(ValueError, match="expected fast or high"):

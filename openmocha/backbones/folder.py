@@ -5,7 +5,6 @@ A folder has diffusers' layout: model_index.json says the class of every part.
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +71,11 @@ def load(
             raise ValueError(f"model {name} takes no LoRA; large models do")
         settings = Sampling.from_file(folder / "scheduler" / SETTINGS_FILE)
         paper = load_paper(folder, str(name))
+        if any(step.scale is None for step in settings.fast_steps) and not paper.guided_transformer:
+            raise ValueError(
+                f"model {name} has fast steps for a second transformer, but no {GUIDED}/; restore "
+                "it, or take fast_steps out of its settings"
+            )
         paper.to(device, dtype)
         return paper, settings
     if kind not in LARGE_TRANSFORMERS:
@@ -161,7 +165,7 @@ def save_large(backbone: Any, sampling: Sampling, folder: Path) -> None:
     backbone.parts.save_pretrained(folder)
     if backbone.speech_encoder is not None:
         backbone.speech_encoder.save_pretrained(folder / "speech_encoder")
-    store.write_json(folder / SAMPLING_FILE, asdict(sampling))
+    sampling.to_file(folder / SAMPLING_FILE)
     store.write_checksums(folder)
 
 
@@ -173,7 +177,7 @@ def save_paper(
     backbone.transformer.save_pretrained(folder / "transformer", dtype)
     backbone.vae.save_pretrained(folder / "vae", dtype=dtype)
     backbone.speech_encoder.save_pretrained(folder / "speech_encoder", dtype=dtype)
-    store.write_json(folder / "scheduler" / SETTINGS_FILE, asdict(sampling))
+    sampling.to_file(folder / "scheduler" / SETTINGS_FILE)
     index = {
         "_class_name": "MoChaPipeline",
         "_openmocha_version": openmocha.__version__,

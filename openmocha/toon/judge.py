@@ -215,7 +215,7 @@ class Judge(nn.Module):
         self.finder = MouthFinder(config)
         self.near = PersonReader(config)
         self.mouth = MouthReader(config)
-        self.action = ActionReader()  # reads poses of a clip, see judge_motion.py
+        self.action = ActionReader()  # reads poses and boxes of a clip, see judge_motion.py
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """Read frames (B, 3, 128, 128).

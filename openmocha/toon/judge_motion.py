@@ -73,9 +73,9 @@ def movement(pose: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     its median over the clip, in mouths, and its size as a logarithm from its median.
     """
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-    width = np.log(size[:, :1])
-    place = (centre - np.median(centre, 0)) / np.median(size[:, 0])
-    moved = np.concatenate([pose, place, width - np.median(width)], axis=1)
+    size = np.maximum(boxes[:, 2] - boxes[:, 0], 1.0)  # a mouth that is not there is a pixel wide
+    place = (centre - np.median(centre, 0)) / np.median(size)
+    width = np.log(size / np.median(size))
+    moved = np.concatenate([pose, place, width[:, None]], axis=1)
     missing = max(0, SHORTEST - len(moved))
     return np.pad(moved, ((0, missing), (0, 0)), mode="edge").astype(np.float32)

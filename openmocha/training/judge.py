@@ -2,7 +2,7 @@
 
 stories -> a pool of single frames with their truth -> blurred, compressed and tinted, as generated
 films are -> the scene from whole frames -> people, then mouths, from crops (ten times cheaper, so
-that most is learnt there) -> actions from poses -> final/
+that most is learnt there) -> actions from what it then reads of films -> final/
 
     python -m openmocha.training.judge runs/judge --minutes 30
 """
@@ -27,6 +27,7 @@ from openmocha.training.judge_losses import (
 )
 from openmocha.training.judge_pool import batches, draw_pool, pool_shards, read_shard
 
+ACTION_FILMS, SECONDS_FOR_ACTION_FILM = 600, 2.5  # most, and of the budget for each
 STAGES = ("scene", "finder", "people", "mouths", "actions")
 
 
@@ -40,7 +41,8 @@ def train_judge(
     start_from: str | Path | None = None,
     stages: tuple[str, ...] = STAGES,
 ) -> Judge:
-    """Train the judge for about `time_budget_s` seconds, or `steps` a stage; save `folder`/final.
+    """Train the judge for about `time_budget_s` seconds, or `steps` a stage, and for actions about
+    half as long again; save `folder`/final.
 
     Frames are drawn by `workers` processes into `folder`/pool while training goes on, and kept for
     the next run. `start_from` continues from a saved judge instead of random weights; `stages`
@@ -73,7 +75,11 @@ def train_judge(
             trained = fit(network, frames, loss, folder / name, config)
             network.load_state_dict(trained.state_dict())
     if "actions" in stages:
-        print(f"actions right: {train_actions(judge, seed=seed, workers=workers):.3f}")
+        films = max(10, min(ACTION_FILMS, round(time_budget_s / SECONDS_FOR_ACTION_FILM)))
+        right = train_actions(
+            judge, num_stories=films, steps=min(steps, 2500), seed=seed, workers=workers
+        )
+        print(f"actions right: {right:.3f}")
     judge.save_pretrained(folder / "final")
     return load_judge(folder / "final")
 

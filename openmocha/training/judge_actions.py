@@ -70,7 +70,7 @@ def read_stories(judge: Judge, numbers: Sequence[int], workers: int) -> list[Row
     """What the judge reads of training stories, in their order."""
     if workers == 1:
         return [row for number in numbers for row in story_rows(judge, number)]
-    with get_context("forkserver").Pool(workers) as pool:
+    with get_context("forkserver").Pool(workers, torch.set_num_threads, (1,)) as pool:
         parts = pool.imap(partial(story_rows, judge), numbers, chunksize=4)
         return [row for part in parts for row in part]
 
@@ -80,7 +80,6 @@ def story_rows(judge: Judge, number: int) -> list[Row]:
     from openmocha.toon.drawing import draw_frame
     from openmocha.toon.motion import clip_poses, clip_views
 
-    torch.set_num_threads(1)
     rng = np.random.default_rng(number)
     story = make_story(number, SOURCES[number % len(SOURCES)])
     clip = story.clips[0]

@@ -19,10 +19,10 @@ from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.models.video_vae import VideoVAE
 from openmocha.pipeline import MoChaPipeline
 from openmocha.precision import matrix_dtype
-from openmocha.sampling import FastStep, Sampling
+from openmocha.sampling import Sampling
 from openmocha.toon.films import make_film
 from openmocha.training.drawn_lips import DrawnLipsTraining, train_drawn_lips
-from openmocha.training.few_steps import FewStepsTraining, train_few_steps
+from openmocha.training.few_steps import TOON_FAST_STEPS, FewStepsTraining, train_few_steps
 from openmocha.training.parallel import local_device
 from openmocha.training.run_encoders import check_shards, load_networks
 from openmocha.training.train import export_model, newest_of
@@ -50,11 +50,6 @@ TOON_SAMPLING = Sampling(
     retell=True,
     feeling_guidance_scale=4.0,
 )
-# Six evaluations. In the first step words and speech are guided apart, which the student folds in;
-# one scale for both is enough below (tried on films of the training split: docs/training-log.md).
-TOON_FAST_STEPS = (
-    FastStep(1.0, None), FastStep(5 / 6, 4.5), FastStep(2 / 3, 3.0), FastStep(0.4, 1.0),
-)  # fmt: skip
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
 
@@ -110,7 +105,7 @@ def train_guided(
     held_out: int = 8,
     settings: FewStepsTraining = FewStepsTraining(),  # noqa: B008
 ) -> None:
-    """Step 8: a second transformer learns to do with few steps, guidance folded in."""
+    """Step 8: a second transformer learns the first of few steps, guidance folded in."""
     train = partial(train_few_steps, settings=settings, held_out=held_out)
     _train_after(train, folder, folder / "few_steps", minutes, seed)
 
