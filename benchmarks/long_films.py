@@ -22,7 +22,7 @@ from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.continuation import passes
-from openmocha.evaluation.toon_scores import pearson
+from openmocha.evaluation.toon_scores import LOOKS, pearson
 from openmocha.media import FPS, read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.toon.films import Film, film_from_story
@@ -33,7 +33,6 @@ from openmocha.toon.stories import make_story
 
 RESULTS = Path(__file__).parent / "results" / "long_films.json"
 SOURCES = ("close-up", "medium close-up")
-LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "clothes_colour")
 ENDS = 2 * FPS  # frames that the character is read from
 
 

@@ -139,6 +139,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--name", default="toon_stories", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.model = None if options.model == "none" else options.model
+    if options.quality == "fast" and options.guided_to is not None:
+        parser.error('--guided-to is of quality "high"; "fast" has its own guidance')
     if options.model is not None:
         options.quality = quality_of(options)
     return options

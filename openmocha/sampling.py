@@ -95,8 +95,11 @@ class Sampling:
         """The settings of a quality. "high": these. "fast": few steps with guidance of their own;
         nothing of either can be `set_by_hand`. None: "fast" where it can be had, else "high".
 
-        Raises ValueError where "fast" is asked for and not to be had.
+        Raises ValueError where "fast" is asked for and not to be had, and where these are of "fast"
+        already: the model's own number of steps is lost there.
         """
+        if self.quality == "fast":
+            raise ValueError('these settings are of quality "fast"; ask those of the model')
         if quality is None:
             quality = "fast" if self.fast_steps and not set_by_hand else "high"
         if checked_quality(quality) == "high":

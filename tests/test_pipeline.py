@@ -158,7 +158,10 @@ def test_fast_steps_fall_from_noise_and_need_their_network(with_student, tmp_pat
     def steps(*levels: float, scale: float = 1.0):
         return replace(with_student.sampling, fast_steps=tuple(FastStep(s, scale) for s in levels))
 
-    assert steps(1.0, 0.5).of_quality("fast").num_inference_steps == 2
+    fast = steps(1.0, 0.5).of_quality("fast")
+    assert fast.num_inference_steps == 2
+    with pytest.raises(ValueError, match="ask those of the model"):
+        fast.of_quality("high")
     for levels in ((0.9, 0.5), (1.0, 1.0), (1.0, 0.4, 0.5), (1.0, 0.0)):
         with pytest.raises(ValueError, match="expected 1, then lower levels above 0"):
             steps(*levels)

@@ -22,9 +22,8 @@ from openmocha.toon.judge_motion import ActionReader, movement
 from openmocha.toon.labels import POSE, clip_labels
 from openmocha.toon.stories import make_story
 from openmocha.training.judge_losses import blurred, normalised
-from openmocha.training.judge_pool import random_mouths
+from openmocha.training.judge_pool import SOURCES, random_mouths
 
-SOURCES = ("close-up", "medium close-up", "medium", "text")
 CROP = 48  # frames that are learnt from at once; the clips of conversations are about as short
 HELD = 4  # frames of a latent: a decoder that misses motion holds them
 # Channels whose sign turns in a mirror, and those of the left arm and the right one.

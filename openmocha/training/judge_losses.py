@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from openmocha.precision import mixed_precision
 from openmocha.toon.judge import FRAME_SIZE, Judge, longer_side
-from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES
+from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PERSON_ATTRIBUTES, POSE
 
 Batch = dict[str, Tensor]
 
@@ -24,7 +24,11 @@ ATTRIBUTE_WEIGHT = 0.3
 POSE_WEIGHT = 1.2
 # How far each channel of POSE is from its mean in the stories: without it, the turn of heads would
 # be all that is learnt.
-POSE_SPREAD = (0.39, 0.12, 0.09, 0.023, 0.014, 0.16, 0.18, 0.22, 0.25, 0.18, 0.22, 0.25)
+POSE_SPREAD = {
+    "yaw": 0.39, "pitch": 0.12, "roll": 0.09, "sway x": 0.023, "sway y": 0.014, "shrug": 0.16,
+    "left lift": 0.18, "left reach": 0.22, "left bend": 0.25,
+    "right lift": 0.18, "right reach": 0.22, "right bend": 0.25,
+}  # fmt: skip
 
 
 def scene_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -71,7 +75,7 @@ def person_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float
     with mixed_precision():
         read = model(frames, displaced(boxes, CORRECTED_ERRORS))
     attributes = attribute_losses(read, batch, tuple(PERSON_ATTRIBUTES))
-    spread = torch.tensor(POSE_SPREAD, device=frames.device)
+    spread = torch.tensor([POSE_SPREAD[name] for name in POSE], device=frames.device)
     pose = ((read["pose"].float() - batch["pose"].float()) / spread).square().mean()
     loss = ATTRIBUTE_WEIGHT * attributes + POSE_WEIGHT * pose
     measures = {"attributes": attributes, "pose": pose}
