@@ -3,8 +3,9 @@
     python -m benchmarks.real_speech --model toon --out runs/real_speech
 
 Every recording of MoChaBench with its own prompt -> a film, kept in --out -> mouth opening by the
-judge, speech and pauses by silero -> benchmarks/results/real_speech.json and a table. Nobody knows
-the true mouths here; shifted speech shows what correlation comes for free.
+judge, speech and pauses by silero, p b m by two recognisers (labials.py), offset by Toon-Sync ->
+benchmarks/results/real_speech.json and a table. Nobody knows the true mouths here; shifted speech
+shows what correlation comes for free, other moments of speech how often lips are closed anyway.
 """
 
 import argparse
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import mean, share
+from benchmarks.labials import Span, heard_labials
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, loudness
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline, table
 from openmocha.evaluation.mochabench import read_benchmark
-from openmocha.evaluation.toon_scores import pearson
+from openmocha.evaluation.toon_scores import CLOSED, frames_around, pearson
+from openmocha.evaluation.toon_sync import ToonSyncScorer, load_toon_sync, score_frames
 from openmocha.media import load_speech
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.judge import Judgement, load_judge
@@ -30,9 +33,9 @@ MOCHABENCH = Path(__file__).parents[2] / "shared/mochabench/benchmark"
 LONGEST_S = 128 / FPS
 SHORTEST_PAUSE_S = 0.3
 GUARD = 2  # frames at either end of a pause that belong to the words around it
-CLOSED = 0.15  # largest median opening of a closed mouth, where 1 is wide open
 MOVING = 0.2  # smallest spread (90th - 10th percentile) of the opening of a talking mouth
 SHIFT = FPS // 2  # half a second
+IN_TIME = 2  # frames
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("--name", default="real_speech", help="of the file in benchmarks/results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    judge, pipeline, rows = load_judge(options.judge), None, []
+    judge, sync, pipeline, rows = load_judge(options.judge), load_toon_sync(), None, []
     for recording in recordings(options.benchmark)[: options.count]:
         path = options.out / f"{recording.name.replace('/', '-')}.npz"
         if not path.exists():
@@ -66,7 +69,8 @@ def main() -> None:
         with np.load(path) as kept:
             frames = kept["frames"]
         opening = moving_mouth(judge.read(frames), find_cut(frames))
-        rows.append({"name": recording.name, **score(opening, recording.speech)})
+        row = {"name": recording.name} | score(opening, recording.speech)
+        rows.append(row | offset(frames, recording.speech, sync))
         print(rows[-1], flush=True)
     report = {"generated": summary(rows)}
     print(table(report))
@@ -149,6 +153,7 @@ def score(opening: np.ndarray, speech: np.ndarray) -> dict[str, Any]:
     spread = float(np.percentile(in_speech, 90) - np.percentile(in_speech, 10))
     in_pauses = float(np.median(opening[pause])) if pause.any() else None
     loud = loudness(speech, len(opening)) ** 0.5
+    labials = heard_labials(speech)
     return {
         "opening_in_pauses": in_pauses,
         "closed": None if in_pauses is None else in_pauses <= CLOSED,
@@ -156,6 +161,31 @@ def score(opening: np.ndarray, speech: np.ndarray) -> dict[str, Any]:
         "moving": spread >= MOVING,
         "r_lag_0": pearson(opening, loud),
         "r_shifted": shifted_r(opening, loud),
+        "closed_on_labials": [hit for span in labials for hit in closes(opening, span)],
+        "closed_anywhere": [closed_anywhere(opening, spoken, span) for span in labials],
+    }
+
+
+def closes(opening: np.ndarray, span: Span) -> list[bool]:
+    """Does the mouth close within a phone, or one frame to either side? Nothing beyond the film."""
+    first, last = frames_around(*span)
+    return [bool(opening[max(0, first) : last].min() <= CLOSED)] if last <= len(opening) else []
+
+
+def closed_anywhere(opening: np.ndarray, spoken: np.ndarray, span: Span) -> float:
+    """In how much of all moments of speech, each as long as a phone, the mouth closes."""
+    first, last = frames_around(*span)
+    length = last - first
+    starts = [k for k in range(len(opening) - length + 1) if spoken[k : k + length].all()]
+    return float(np.mean([opening[k : k + length].min() <= CLOSED for k in starts]))
+
+
+def offset(frames: np.ndarray, speech: np.ndarray, sync: ToonSyncScorer) -> dict[str, Any]:
+    """By how many frames lips and sound are apart by Toon-Sync, and its confidence."""
+    found = score_frames(frames, speech, sync)
+    return {
+        "offset": found.offsets[0] if found.has_face else None,
+        "toon_sync_c": found.toon_sync_c if found.has_face else None,
     }
 
 
@@ -175,6 +205,13 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ),
         "closed in pauses (films that have any)": share([row["closed"] for row in with_pauses]),
         "moving in speech": share([row["moving"] for row in rows]),
+        "lips closed on p, b, m": share([hit for row in rows for hit in row["closed_on_labials"]]),
+        "lips closed at any moment of speech": mean(
+            [closed for row in rows for closed in row["closed_anywhere"]]
+        ),
+        "offset within 2 frames": share(
+            [row["offset"] is not None and abs(row["offset"]) <= IN_TIME for row in rows]
+        ),
         "r with loudness, lag 0": mean([row["r_lag_0"] for row in rows]),
         "r with loudness, shifted half a second": mean([row["r_shifted"] for row in rows]),
     }

@@ -161,7 +161,7 @@ class MoChaPipeline:
             sampling.width,
             None if recording is None else fit_speech(recording, num_frames, kind.fps),
             kind.fps,
-            PROVENANCE | asked | asdict(sampling) | made | self._identity(),
+            PROVENANCE | asked | sampling.in_force() | made | self._identity(),
         )
 
     def _sampling(

@@ -10,6 +10,10 @@ from openmocha.models import store
 
 SETTINGS_FILE = "scheduler_config.json"
 OF_A_FILM = ("quality", "folded")  # settings of one film or step, not of a model
+OF_HIGH = (  # what quality "fast" has its own steps for
+    "text_guidance_scale", "speech_guidance_scale", "feeling_guidance_scale",
+    "shift", "guided_to", "feelings_to",
+)  # fmt: skip
 # Noise level below which feelings are guided: above it is settled who is seen where.
 FEELINGS_BELOW = 0.8
 Quality = Literal["fast", "high"]
@@ -116,6 +120,11 @@ class Sampling:
     def with_given(self, **given: Any) -> Self:
         """These settings, changed where a value is given (not None)."""
         return replace(self, **{name: v for name, v in given.items() if v is not None})
+
+    def in_force(self) -> dict[str, Any]:
+        """What a film of these settings was made with, without what its quality does not use."""
+        unused = ("folded", *(OF_HIGH if self.quality == "fast" else ("fast_steps",)))
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @classmethod
     def from_file(cls, file: str | os.PathLike[str]) -> Self:

@@ -133,12 +133,15 @@ def test_fast_is_the_student_then_one_scale_then_none(with_student, monkeypatch)
     ]  # fmt: skip
     assert [call[2] for call in calls] == pytest.approx([1.0, 0.75, 0.4])
     assert fast.settings["quality"] == "fast" and fast.settings["num_inference_steps"] == 3
+    # of the other quality's guidance nothing is said: it was not used
+    assert fast.settings["fast_steps"] and "text_guidance_scale" not in fast.settings
     calls.clear()
     high = with_student(PROMPT, voice(), seed=0, quality="high")
     assert [(name, passes) for name, passes, _ in calls] == (
         [("transformer", 3)] * 4 + [("transformer", 1)] * 4
     )
     assert high.settings["quality"] == "high"
+    assert "text_guidance_scale" in high.settings and "fast_steps" not in high.settings
     assert not np.array_equal(fast.frames, high.frames)
 
 

@@ -10,17 +10,20 @@ from openmocha.evaluation.toon_scores import (
     attributes_of,
     clip_ranges,
     cut_right,
+    gestures_on_stresses,
     identity_right,
     pearson,
     score_film,
     speaker_opening,
     speaker_right,
+    stress_curve,
 )
 from openmocha.toon.films import Truth
 from openmocha.toon.judge import Judgement
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PEOPLE, PERSON_ATTRIBUTES, POSE
 from openmocha.toon.labels import visible_labels as labels_of
 from openmocha.toon.stories import Clip, Story, make_story
+from openmocha.toon.voices import Word
 
 FRAMES, CUT = 64, 32
 LEFT, RIGHT = (20.0, 30.0, 40.0, 40.0), (80.0, 30.0, 100.0, 40.0)  # boxes of mouths
@@ -207,6 +210,26 @@ def test_swapped_people_are_the_wrong_ones(dialogue):
         scores[:] = np.concatenate([scores[CUT:], scores[:CUT]])
     assert [identity_right(judged, dialogue, i) for i in (0, 1)] == [False, False]
     assert identity_right(judged, replace(dialogue, cut_frame=None), 0) is None
+
+
+def test_gestures_follow_stressed_words(close):
+    words = tuple(Word("word", at, at + 0.2, at != 1.0) for at in (0.4, 1.0, 1.9))
+    truth, judged = replace(close, words=words), all_right(close)
+    expected = stress_curve(truth, FRAMES)
+    # motion.accent's beats: largest 0.08 s after their words begin, none on what is not stressed
+    assert expected[round(0.48 * 24)] > 0.99 and expected[round(1.08 * 24)] < 0.01
+    assert expected[round(1.98 * 24)] > 0.99
+    slow_turn = np.linspace(0, 0.1, FRAMES)
+    judged.pose[:, 0, POSE.index("pitch")] = slow_turn - 0.2 * expected
+    on, elsewhere = gestures_on_stresses(judged, truth)
+    assert on > 0.9 and elsewhere < 0.1
+    judged.pose[:, 0, POSE.index("pitch")] += 0.4 * expected  # heads that rise instead
+    assert gestures_on_stresses(judged, truth)[0] < -0.9
+
+
+def test_gestures_are_of_close_shots_without_a_cut(close, dialogue):
+    assert score(all_right(close), close)["gestures"] == (0.0, 0.0)  # nobody moves
+    assert score(all_right(dialogue), dialogue, CUT)["gestures"] is None
 
 
 def test_a_cut_is_right_within_three_frames():

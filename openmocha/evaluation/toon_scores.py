@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.films import FPS, Truth
@@ -13,14 +14,20 @@ from openmocha.toon.labels import (
     FRAME_ATTRIBUTES,
     NO_ANSWER,
     PERSON_ATTRIBUTES,
+    POSE,
     visible_labels,
 )
-from openmocha.toon.stories import Clip
+from openmocha.toon.motion import bump
+from openmocha.toon.stories import Clip, Story
 
 CLOSE = ("close-up", "medium close-up")
 GUARD = 4  # frames after a cut that may still be melting from one shot into the next
 CUT_TOLERANCE = 3
 PRESSED, CLOSED = frozenset("pbm"), 0.15  # lips are closed below this opening
+BEAT_LAG_S, BEAT_WIDTH_S = 0.08, 0.1  # of a gesture after its stressed word begins: motion.accent
+LEAST_SHIFT = 12  # frames, by which words are moved to show what correlation comes for free
+SLOW = 16  # frames: what moves more slowly than this is no beat
+DIPS, LIFTS = {"pitch": 0.12}, {"left lift": 0.18, "right lift": 0.18}  # and their spreads in films
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float:
@@ -42,7 +49,8 @@ def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth
     """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
 
     r: opening of the speaker's mouth against the truth, only where all shots are close, and far_r
-    where none is; closed: are the lips closed on each /p b m/ of close shots. attributes: one
+    where none is; closed: are the lips closed on each /p b m/ of close shots. gestures: their r
+    with stressed words, and with words elsewhere, in close shots without a cut. attributes: one
     [name, truth, judged] per question of each visible person and each clip. speaker, identity: is
     the right one talking, and is the right one seen, per clip (None: nothing to tell apart).
     """
@@ -59,6 +67,7 @@ def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth
         "r": pearson(opening, asked) if close else None,
         "far_r": pearson(opening, asked) if far else None,
         "closed": closed_on_pressed(opening, truth) if close else [],
+        "gestures": gestures_on_stresses(judged, truth) if close and len(ranges) == 1 else None,
         "attributes": attributes_of(judge, judged, frames, truth),
         "people_right": [judged.num_people(w) == len(clip.cast) for clip, w in ranges],
         "speaker": [speaker_right(judged, clip, where) for clip, where in ranges],
@@ -84,10 +93,42 @@ def closed_on_pressed(opening: np.ndarray, truth: Truth) -> list[bool]:
     for phone in truth.phones:
         if not phone.ipa or phone.ipa[0] not in PRESSED:
             continue
-        first, last = math.floor(phone.start_s * FPS) - 1, math.ceil(phone.end_s * FPS) + 1
+        first, last = frames_around(phone.start_s, phone.end_s)
         if last <= len(opening) and (cut is None or last <= cut or first >= cut):
             hits.append(bool(opening[max(0, first) : last].min() <= CLOSED))
     return hits
+
+
+def frames_around(start_s: float, end_s: float) -> tuple[int, int]:
+    """The first frame of a phone and the one after its last, and one more to either side."""
+    return math.floor(start_s * FPS) - 1, math.ceil(end_s * FPS) + 1
+
+
+def gestures_on_stresses(judged: Judgement, truth: Truth) -> tuple[float, float]:
+    """Pearson's r of the speaker's beats with the stressed words, and its mean over the same words
+    moved in a circle by half a second and more: what any gesticulation would give."""
+    beating = beats(judged.pose[:, truth.story.clips[0].speaker or 0])
+    stressed = stress_curve(truth, len(beating))
+    moves = range(LEAST_SHIFT, len(beating) - LEAST_SHIFT)
+    elsewhere = [pearson(beating, np.roll(stressed, move)) for move in moves]
+    return pearson(beating, stressed), float(np.mean(elsewhere))
+
+
+def beats(pose: np.ndarray) -> np.ndarray:
+    """(T,) how far the head dips and the hands rise from where they slowly go, from poses
+    (T, len(POSE)); each in units of its spread."""
+    signs = [(name, -1 / spread) for name, spread in DIPS.items()]
+    signs += [(name, 1 / spread) for name, spread in LIFTS.items()]
+    moved = sum(sign * pose[:, POSE.index(name)].astype(np.float64) for name, sign in signs)
+    return np.asarray(moved - gaussian_filter1d(moved, SLOW))
+
+
+def stress_curve(truth: Truth, num_frames: int) -> np.ndarray:
+    """(T,) where the film set's characters gesture: a bump after each stressed word begins."""
+    times = np.arange(num_frames) / FPS
+    starts = [word.start_s for word in truth.words if word.stressed]
+    bumps = [bump(times, start + BEAT_LAG_S, BEAT_WIDTH_S) for start in starts]
+    return np.asarray(np.sum([np.zeros(num_frames), *bumps], axis=0))
 
 
 def attributes_of(
@@ -137,16 +178,20 @@ def identity_right(judged: Judgement, truth: Truth, index: int) -> bool | None:
     if len(ranges) < 2:
         return None
     where = ranges[index][1]
-    likelihood = []
-    for clip, _ in ranges:
-        labels = visible_labels(truth.story, clip)
-        scores = [
-            judged.person[name][where, 0, int(labels[name][0])].mean()
-            for name in LOOKS
-            if labels[name][0] != NO_ANSWER
-        ]
-        likelihood.append(np.mean(scores))
+    likelihood = [look_likelihood(judged, where, truth.story, clip) for clip, _ in ranges]
     return bool(np.argmax(likelihood) == index)
+
+
+def look_likelihood(judged: Judgement, where: slice, story: Story, clip: Clip) -> float:
+    """How much whoever is seen in these frames looks like the first person of a clip: the mean
+    log-probability of that person's looks."""
+    labels = visible_labels(story, clip)
+    scores = [
+        judged.person[name][where, 0, int(labels[name][0])].mean()
+        for name in LOOKS
+        if labels[name][0] != NO_ANSWER
+    ]
+    return float(np.mean(scores))
 
 
 LOOKS = ("species", "age", "gender", "skin", "hair_colour", "hair_style", "clothes_colour")
