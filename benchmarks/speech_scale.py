@@ -88,7 +88,7 @@ def figures(films: list[Acting], true: list[Acting]) -> dict[str, Any]:
         low, high = np.percentile([getattr(film, name) for film in true], MIDDLE)
         values = [getattr(film, name) for film in films]
         result[name] = mean(values)
-        result[f"{name} within true films' range"] = share([low <= v <= high for v in values])
+        result[f"{name} within true films' range"] = share([bool(low <= v <= high) for v in values])
     return result | {"r": mean([film.r for film in films])}
 
 

@@ -4,13 +4,21 @@
     second pass               24 . . . . . . . . . 55      24 .. 31 are known, and stay as they are
 
 The known frames have the noise level 0, as clean prefixes had in training, so the same weights go
-on with a film. They carry who is seen, where, and how everything moves.
+on with a film. They carry who is seen, where, and how everything moves. What a pass adds to them
+is a little brighter, a little further to the side, and after minutes nothing is as it was: so
+later passes are drawn towards the scene of the first one, its mean over time (as ILVR draws towards
+the low frequencies of a picture, Choi et al. 2021).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 KNOWN = 1 / 4  # of a pass: 1.3 s of 5.3 s, which costs a third more than none would
+HELD_ABOVE = 0.6  # noise level; below it nothing is settled any more but details
+HOLD = 2 / 3  # of the way back to the scene in each step, times the share of a pass that is new
 
 
 @dataclass(frozen=True)
@@ -57,3 +65,28 @@ def passes(total: int, longest: int, overlap: int | None = None, hidden: int = 0
         start = stop - overlap
         stop = min(start + longest, total)
         yield Pass(start, stop, overlap, total, hidden)
+
+
+def scene_of(latents: Tensor) -> Tensor:
+    """What stays in latents (1, C, F, h, w), moving as they do: their mean over time, with F = 1.
+
+    >>> scene_of(torch.tensor([1.0, 2.0, 6.0]).reshape(1, 1, 3, 1, 1)).item()
+    3.0
+    """
+    return latents.mean(2, keepdim=True)
+
+
+def holding_scene(
+    velocity: Tensor, latents: Tensor, sigma: float, scene: Tensor, known: int
+) -> Tensor:
+    """The velocity at noise level `sigma` whose clean latents, where they are made anew, have come
+    nearer to the scene; `known` first frames stay as they are. What moves in them is not touched.
+
+    velocity, latents: (1, C, F, h, w); scene: (1, C, 1, h, w), as of scene_of.
+    """
+    if sigma < HELD_ABOVE:
+        return velocity
+    clean = latents[:, :, known:] - sigma * velocity[:, :, known:]
+    hold = HOLD * clean.shape[2] / latents.shape[2]  # few frames tell little of a scene
+    back = hold * (scene_of(clean) - scene) / sigma
+    return torch.cat([velocity[:, :, :known], velocity[:, :, known:] + back], dim=2)

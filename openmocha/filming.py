@@ -18,7 +18,7 @@ from torch import Tensor
 
 from openmocha import media
 from openmocha.backbones.backbone import Backbone, Conditions, held
-from openmocha.continuation import Pass, overlap_of, passes
+from openmocha.continuation import Pass, holding_scene, overlap_of, passes, scene_of
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
 
@@ -70,6 +70,8 @@ def _film(
             noise = draw_noise(backbone, one.stop - one.start, making.sampling, generator)
             heard = heard_in(backbone, conditions, one)
             latents = denoise_in_memory(backbone, noise, heard, making.sampling, after_step)
+            if take.one_shot and conditions.scene is None:
+                conditions = replace(conditions, scene=scene_of(latents))
             yield as_frames(decode_shown(backbone, latents, one))
         assert latents is not None
         ends.append(end_of(backbone, conditions, latents, making.longest))
@@ -106,7 +108,7 @@ def going_on(conditions: Conditions, before: Conditions) -> Conditions:
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
-    return replace(conditions, speech=speech, known=before.known)
+    return replace(conditions, speech=speech, known=before.known, scene=before.scene)
 
 
 def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:
@@ -156,14 +158,17 @@ def denoising(
     first_step: int = 0,
 ) -> Iterator[Tensor]:
     """Latents (1, C, F, h, w) at each noise level from noise on, one guided velocity a step; known
-    first frames stay as they are. From a later `first_step` on, latents of that step's noise level
-    are taken."""
+    first frames stay as they are, and the others keep to a scene, if there is one. From a later
+    `first_step` on, latents of that step's noise level are taken."""
     solver = backbone.solver(sampling)
     latents = held(noise, conditions.known)
     yield latents
     for step in range(first_step, sampling.num_inference_steps):
         guided = sampling.at(step, float(solver.sigmas[step]))
         velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
+        if conditions.scene is not None:
+            sigma, known = float(solver.sigmas[step]), conditions.num_known
+            velocity = holding_scene(velocity, latents, sigma, conditions.scene, known)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()
         yield latents

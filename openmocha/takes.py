@@ -27,13 +27,15 @@ HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, a
 class Take:
     """`words` tell the model what is seen in `num_frames` frames (whole latent frames); `after` is
     the number of the take that it goes on from, if any; `who` the tag of the one person shown;
-    `calm` the words without feelings, where a model retold them."""
+    `calm` the words without feelings, where a model retold them; `one_shot` whether its scene stays
+    the same throughout."""
 
     words: str
     num_frames: int
     after: int | None = None
     who: str | None = None
     calm: str | None = None
+    one_shot: bool = True
 
 
 def takes_of(

@@ -6,12 +6,20 @@ import torch
 
 from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
-from openmocha.continuation import passes
+from openmocha.continuation import HELD_ABOVE, HOLD, holding_scene, passes, scene_of
 from openmocha.filming import denoise
 from openmocha.media import read_film
 from openmocha.models.config import MoChaConfig
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
+
+TWO_SHOTS = """Two video clips.
+
+Characters: A woman(Person1) with red hair. A man(Person2) in a suit.
+
+First clip: Person1 speaks to the camera.
+
+Second clip: Person2 speaks to the camera."""
 
 
 def voice(seconds, seed=0):
@@ -71,19 +79,54 @@ def test_a_long_film_is_what_its_passes_are_by_hand(longer):
         words, no_words = backbone.encode_text(PROMPT), backbone.encode_text("")
         tokens = backbone.encode_speech(speech, 72)
         generator = torch.Generator().manual_seed(5)
-        known, latents = None, torch.zeros(1, 16, 0, 8, 8)
+        known, scene, latents = None, None, torch.zeros(1, 16, 0, 8, 8)
         for start, stop in ((0, 8), (5, 13), (10, 18)):
             heard, windows = backbone.heard(tokens, start, stop)
-            conditions = Conditions(words, no_words, heard, windows, known)
+            conditions = Conditions(words, no_words, heard, windows, known, scene=scene)
             noise = torch.randn((1, 16, 8, 8, 8), generator=generator)
             made = denoise(backbone, noise, conditions, sampling)
             if known is not None:
                 assert torch.equal(made[:, :, :3], known)
             latents = torch.cat([latents[:, :, :start], made], dim=2)
             known = made[:, :, -3:]
+            scene = made.mean(2, keepdim=True) if scene is None else scene  # of the first pass
         pixels = backbone.decode(latents)
     whole = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
     assert np.abs(film.frames - whole).max() <= 1  # the decoder's batches differ
+
+
+def test_a_scene_draws_what_is_made_anew_towards_it_and_moves_nothing():
+    generator = torch.Generator().manual_seed(0)
+    velocity, latents = torch.randn((2, 1, 5, 8, 3, 4), generator=generator).unbind()
+    scene = torch.randn((1, 5, 1, 3, 4), generator=generator)
+    held = holding_scene(velocity, latents, 0.8, scene, known=2)
+    assert torch.equal(held[:, :, :2], velocity[:, :, :2])
+    before, after = ((latents - 0.8 * v)[:, :, 2:] for v in (velocity, held))
+    away, left = (scene_of(clean) - scene for clean in (before, after))
+    torch.testing.assert_close(left, (1 - HOLD * 6 / 8) * away)  # six of eight frames are new
+    torch.testing.assert_close(after - scene_of(after), before - scene_of(before))
+    below = HELD_ABOVE - 0.01
+    assert torch.equal(holding_scene(velocity, latents, below, scene, known=2), velocity)
+
+
+def test_a_scene_is_held_where_there_is_one_shot_only(longer):
+    def scenes_of(prompt: str) -> list[bool]:
+        seen: list[bool] = []
+        velocity = longer.backbone.velocity
+
+        def watching(latents, sigma, conditions, sampling):
+            seen.append(conditions.scene is not None)
+            return velocity(latents, sigma, conditions, sampling)
+
+        longer.backbone.velocity = watching
+        try:
+            longer(prompt, voice(3.0), seed=5, together=True)
+        finally:
+            longer.backbone.velocity = velocity
+        return seen
+
+    assert scenes_of(PROMPT) == [False] * 2 + [True] * 4  # two steps of each of three passes
+    assert scenes_of(TWO_SHOTS) == [False] * 6
 
 
 def test_frames_are_written_as_they_come(longer, tmp_path):

@@ -88,7 +88,8 @@ class Conditions:
     """What a film is made from, encoded once: words and no (or negative) words in the model's own
     form, speech tokens (1, S, layers, width) with the windows (F, W) into them (None: the model's
     own), clean first latents (1, C, K, h, w) that the film begins with (an image, or the end of
-    what was made before), and the words less their feelings, where they have any."""
+    what was made before), the words less their feelings, where they have any, and the scene
+    (1, C, 1, h, w) that a pass goes on with (continuation.scene_of)."""
 
     words: Any
     no_words: Any
@@ -96,6 +97,7 @@ class Conditions:
     windows: Tensor | None = None
     known: Tensor | None = None
     calm: Any = None
+    scene: Tensor | None = None
 
     @property
     def num_known(self) -> int:
