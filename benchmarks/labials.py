@@ -28,14 +28,15 @@ Span = tuple[float, float]  # seconds
 
 
 def heard_labials(speech: np.ndarray) -> list[Span]:
-    """Where both hear one in `speech` (samples,) at 16 kHz: the times that they share."""
+    """Where both hear one of the three in `speech` (samples,) at 16 kHz, perhaps not the same: the
+    times of those in words that lie half or more in one of the loop's."""
     sound = (speech / max(np.abs(speech).max(), 1e-9) * 30_000).astype(np.int16).tobytes()
-    shared = []
-    for start, stop in labials_of_words(sound):
-        for begin, end in labials_of_loop(sound):
-            if begin < stop and end > start:
-                shared.append((max(begin, start), min(end, stop)))
-    return shared
+    loop = labials_of_loop(sound)
+    return [
+        (start, stop)
+        for start, stop in labials_of_words(sound)
+        if any(min(end, stop) - max(begin, start) >= (stop - start) / 2 for begin, end in loop)
+    ]
 
 
 def labials_of_words(sound: bytes) -> list[Span]:
@@ -48,8 +49,8 @@ def labials_of_words(sound: bytes) -> list[Span]:
     decode(words, sound)
     phones = [phone for word in words.get_alignment() for phone in word]
     words.activate_search()
-    ends = [(HOP_S * p.start, HOP_S * (p.start + p.duration), p.name) for p in phones]
-    return [(start, stop) for start, stop, name in ends if name in LABIALS]
+    found = [(p.start, p.start + p.duration) for p in phones if p.name in LABIALS]
+    return [(HOP_S * first, HOP_S * last) for first, last in found]
 
 
 def labials_of_loop(sound: bytes) -> list[Span]:
@@ -79,11 +80,11 @@ def recogniser(kind: str):  # type: ignore[no-untyped-def]
     return Decoder(Config(**settings))
 
 
-def decode(recogniser, sound: bytes) -> None:  # type: ignore[no-untyped-def]
+def decode(decoder, sound: bytes) -> None:  # type: ignore[no-untyped-def]
     """All of a recording, int16 at 16 kHz."""
-    recogniser.start_utt()
-    recogniser.process_raw(sound, full_utt=True)
-    recogniser.end_utt()
+    decoder.start_utt()
+    decoder.process_raw(sound, full_utt=True)
+    decoder.end_utt()
 
 
 def main() -> None:

@@ -153,7 +153,6 @@ def score(opening: np.ndarray, speech: np.ndarray) -> dict[str, Any]:
     spread = float(np.percentile(in_speech, 90) - np.percentile(in_speech, 10))
     in_pauses = float(np.median(opening[pause])) if pause.any() else None
     loud = loudness(speech, len(opening)) ** 0.5
-    labials = heard_labials(speech)
     return {
         "opening_in_pauses": in_pauses,
         "closed": None if in_pauses is None else in_pauses <= CLOSED,
@@ -161,23 +160,26 @@ def score(opening: np.ndarray, speech: np.ndarray) -> dict[str, Any]:
         "moving": spread >= MOVING,
         "r_lag_0": pearson(opening, loud),
         "r_shifted": shifted_r(opening, loud),
-        "closed_on_labials": [hit for span in labials for hit in closes(opening, span)],
-        "closed_anywhere": [closed_anywhere(opening, spoken, span) for span in labials],
-    }
+    } | closed_on(heard_labials(speech), opening, spoken)
 
 
-def closes(opening: np.ndarray, span: Span) -> list[bool]:
-    """Does the mouth close within a phone, or one frame to either side? Nothing beyond the film."""
-    first, last = frames_around(*span)
-    return [bool(opening[max(0, first) : last].min() <= CLOSED)] if last <= len(opening) else []
+def closed_on(phones: list[Span], opening: np.ndarray, spoken: np.ndarray) -> dict[str, Any]:
+    """The share of phones within which, or one frame to either side, the mouth closes; and the same
+    of all moments that are as long. Both only where all frames are speech; None without any."""
+    shares = []
+    for span in phones:
+        first, last = frames_around(*span)
+        moments = moments_of_speech(spoken, last - first)
+        if first in moments:
+            closed = {k: bool(opening[k : k + last - first].min() <= CLOSED) for k in moments}
+            shares.append((closed[first], np.mean(list(closed.values()))))
+    phone, moment = np.mean(shares, axis=0).tolist() if shares else (None, None)
+    return {"labials": len(shares), "closed_on_labials": phone, "closed_anywhere": moment}
 
 
-def closed_anywhere(opening: np.ndarray, spoken: np.ndarray, span: Span) -> float:
-    """In how much of all moments of speech, each as long as a phone, the mouth closes."""
-    first, last = frames_around(*span)
-    length = last - first
-    starts = [k for k in range(len(opening) - length + 1) if spoken[k : k + length].all()]
-    return float(np.mean([opening[k : k + length].min() <= CLOSED for k in starts]))
+def moments_of_speech(spoken: np.ndarray, length: int) -> list[int]:
+    """The first frames of all stretches of `length` frames in which somebody always speaks."""
+    return [k for k in range(len(spoken) - length + 1) if spoken[k : k + length].all()]
 
 
 def offset(frames: np.ndarray, speech: np.ndarray, sync: ToonSyncScorer) -> dict[str, Any]:
@@ -199,15 +201,19 @@ def shifted_r(opening: np.ndarray, loud: np.ndarray) -> float:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Shares and means over films, with 95% intervals."""
     with_pauses = [row for row in rows if row["closed"] is not None]
+    with_labials = [row for row in rows if row["labials"]]
     return {
         "closed in pauses and moving in speech": share(
             [row["moving"] and row["closed"] is not False for row in rows]
         ),
         "closed in pauses (films that have any)": share([row["closed"] for row in with_pauses]),
         "moving in speech": share([row["moving"] for row in rows]),
-        "lips closed on p, b, m": share([hit for row in rows for hit in row["closed_on_labials"]]),
+        "lips closed on p, b, m": mean([row["closed_on_labials"] for row in with_labials]),
         "lips closed at any moment of speech": mean(
-            [closed for row in rows for closed in row["closed_anywhere"]]
+            [row["closed_anywhere"] for row in with_labials]
+        ),
+        "the former less the latter": mean(
+            [row["closed_on_labials"] - row["closed_anywhere"] for row in with_labials]
         ),
         "offset within 2 frames": share(
             [row["offset"] is not None and abs(row["offset"]) <= IN_TIME for row in rows]

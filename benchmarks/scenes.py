@@ -1,10 +1,10 @@
-"""Scenes of six clips and four people: is the right one of the four seen, does it cut six times?
+"""Scenes of six clips and four people: is the right one of the four seen, does it cut in between?
 
     python -m benchmarks.scenes --count 12
 
 Two dialogues of the test split as one script: both people of the first, both of the second, and the
 first two once more; a recording for each clip. The judge compares whoever is seen with all four;
-cuts are the five largest changes of the picture. Writes results/scenes.json.
+of the five largest changes of the picture, each should be a cut. Writes results/scenes.json.
 """
 
 import argparse
@@ -22,15 +22,14 @@ from benchmarks.conversations import NEAR, script_of
 from benchmarks.intervals import share
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
-from openmocha.evaluation.toon_scores import look_likelihood
-from openmocha.media import FPS, SPEECH_RATE_HZ, load_speech
+from openmocha.evaluation.toon_scores import GUARD, look_likelihood
+from openmocha.media import FPS, load_speech
 from openmocha.prompt import TAG, Character, Clip, Script
-from openmocha.takes import GAP_S
+from openmocha.takes import cuts_between
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
 
 ORDER = (0, 1, 2, 3, 0, 1)  # who speaks in which clip
-SETTLED = 4  # frames after a cut
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,8 @@ def make_scene(number: int, folder: Path) -> Scene:
     four = [*one.clips, *(renamed_clip(clip) for clip in two.clips)]
     people = (*one.characters, *(renamed_character(who) for who in two.characters))
     script = Script(people, tuple(four[who] for who in ORDER))
-    spoken_s, cuts = 0.0, []
-    for clip in script.clips[:-1]:
-        assert clip.speech is not None
-        spoken_s += len(load_speech(clip.speech)) / SPEECH_RATE_HZ + GAP_S
-        cuts.append(round((spoken_s - GAP_S / 2) * FPS))
-    return Scene(script, (first, second), tuple(cuts))
+    speeches = [load_speech(file) for file in script.speech_files]
+    return Scene(script, (first, second), tuple(cuts_between(speeches, FPS, step=1)))
 
 
 def renamed(text: str) -> str:
@@ -78,7 +73,7 @@ def measure(scene: Scene, frames: np.ndarray, judge: Judge) -> dict[str, Any]:
     edges = (0, *scene.cuts, len(frames))
     seen = []
     for start, stop in zip(edges, edges[1:], strict=False):
-        where = slice(start + SETTLED, stop - NEAR)
+        where = slice(start + GUARD, stop - NEAR)
         seen.append(int(np.argmax([look_likelihood(judged, where, *one) for one in clips])))
     found = largest_changes(frames, len(scene.cuts))
     near = [any(abs(cut - at) <= NEAR for at in found) for cut in scene.cuts]

@@ -57,8 +57,8 @@ def main() -> None:
             output = pipeline(film.caption, film.speech, speech_guidance_scale=scale, seed=seed)
             made.append(acting(judge, film, output.frames))
         report[f"speech guidance {scale:g}"] = figures(made, true)
-        print(f"speech guidance {scale:g}: {report[f'speech guidance {scale:g}']}", flush=True)
-    print(table(report))
+        print(f"speech guidance {scale:g}: {len(made)} films", flush=True)
+    print(json.dumps(report, indent=1))
     content = {"machine": machine(), "model": Path(options.model).name, "figures": report}
     (RESULTS / "speech_scale.json").write_text(json.dumps(content, indent=1) + "\n")
 
@@ -90,15 +90,6 @@ def figures(films: list[Acting], true: list[Acting]) -> dict[str, Any]:
         result[name] = mean(values)
         result[f"{name} within true films' range"] = share([bool(low <= v <= high) for v in values])
     return result | {"r": mean([film.r for film in films])}
-
-
-def table(report: dict[str, dict[str, Any]]) -> str:
-    """A row for each scale."""
-    names = list(report["true films"])
-    lines = [" | ".join(("|", *names)) + " |", "|---|" + "---|" * len(names)]
-    for scale, row in report.items():
-        lines.append(f"| {scale} | " + " | ".join(f"{row[n]['value']:.2f}" for n in names) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

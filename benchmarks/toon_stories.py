@@ -249,7 +249,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
     gestures = [row["gestures"] for row in rows if row["gestures"] is not None]
     result["gestures on stressed words, r"] = mean([on for on, _ in gestures])
-    result["the same, less words elsewhere"] = mean([on - off for on, off in gestures])
+    result["the same, less that with words moved"] = mean([on - off for on, off in gestures])
     for shot in ("medium", "wide"):
         far = [row["far_r"] for row in rows if set(row["shots"]) == {shot}]
         result[f"opening r, {shot}"] = mean([r for r in far if r is not None])

@@ -108,7 +108,7 @@ def going_on(conditions: Conditions, before: Conditions) -> Conditions:
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
-    return replace(conditions, speech=speech, known=before.known, scene=before.scene)
+    return replace(conditions, speech=speech, known=before.known)
 
 
 def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:

@@ -144,9 +144,9 @@ class MoChaPipeline:
             negative_prompt = kind.negative_prompt
         seed = secrets.randbelow(2**31) if seed is None else seed
 
-        clips = 1 if script is None else len(script.clips)
-        takes = [Take(words, num_frames, one_shot=clips == 1)]  # as the paper: all clips at once
-        if script is not None and clips > 1 and speeches:
+        num_clips = 1 if script is None else len(script.clips)
+        takes = [Take(words, num_frames, one_shot=num_clips == 1)]  # as the paper: all at once
+        if script is not None and num_clips > 1 and speeches:
             if kind.continues and not together:
                 takes = self._takes(script, speeches, num_frames) or takes
         if sampling.retell and words and picture is None and not verbatim:

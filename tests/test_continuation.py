@@ -109,22 +109,21 @@ def test_a_scene_draws_what_is_made_anew_towards_it_and_moves_nothing():
     assert torch.equal(holding_scene(velocity, latents, below, scene, known=2), velocity)
 
 
-def test_a_scene_is_held_where_there_is_one_shot_only(longer):
+def test_a_scene_is_held_where_there_is_one_shot_only(longer, monkeypatch):
+    plain = type(longer.backbone).velocity
+
+    def watching(backbone, latents, sigma, conditions, sampling):
+        seen.append(conditions.scene is not None)
+        return plain(backbone, latents, sigma, conditions, sampling)
+
+    monkeypatch.setattr(type(longer.backbone), "velocity", watching)
+
     def scenes_of(prompt: str) -> list[bool]:
-        seen: list[bool] = []
-        velocity = longer.backbone.velocity
+        seen.clear()
+        longer(prompt, voice(3.0), seed=5, together=True)
+        return list(seen)
 
-        def watching(latents, sigma, conditions, sampling):
-            seen.append(conditions.scene is not None)
-            return velocity(latents, sigma, conditions, sampling)
-
-        longer.backbone.velocity = watching
-        try:
-            longer(prompt, voice(3.0), seed=5, together=True)
-        finally:
-            longer.backbone.velocity = velocity
-        return seen
-
+    seen: list[bool] = []
     assert scenes_of(PROMPT) == [False] * 2 + [True] * 4  # two steps of each of three passes
     assert scenes_of(TWO_SHOTS) == [False] * 6
 

@@ -117,6 +117,40 @@ def test_pause_frames_are_long_and_keep_away_from_words() -> None:
     assert np.flatnonzero(pauses(voice)).tolist() == [*range(22, 28), *range(34, 40)]
 
 
+def test_lips_that_close_on_phones_are_compared_with_all_moments_of_speech() -> None:
+    from benchmarks.real_speech import closed_on
+
+    opening, spoken = np.full(48, 0.5), np.ones(48, bool)
+    spoken[:10] = False
+    opening[20] = 0.1
+    on, off, unheard = (21 / 24, 22 / 24), (30 / 24, 31 / 24), (10 / 24, 11 / 24)
+    row = closed_on([on, off, unheard], opening, spoken)
+    assert row["labials"] == 2  # the third begins before anybody speaks
+    assert row["closed_on_labials"] == 0.5
+    # three frames each, of which 36 stretches are speech; three of them show the closed frame
+    assert row["closed_anywhere"] == pytest.approx(3 / 36)
+    assert closed_on([unheard], opening, spoken)["closed_on_labials"] is None
+
+
+def test_labials_are_heard_where_both_recognisers_hear_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import labials
+
+    words, loop = [(0.1, 0.2), (0.5, 0.6), (0.8, 0.9)], [(0.15, 0.3), (0.58, 0.7)]
+    monkeypatch.setattr(labials, "labials_of_words", lambda sound: words)
+    monkeypatch.setattr(labials, "labials_of_loop", lambda sound: loop)
+    assert labials.heard_labials(np.ones(16000, np.float32)) == [(0.1, 0.2)]
+
+
+def test_cuts_of_a_scene_are_its_largest_changes() -> None:
+    from benchmarks.scenes import largest_changes, renamed
+
+    frames = np.zeros((80, 4, 4, 3), np.uint8)
+    for value, start in ((40, 20), (90, 23), (200, 50)):
+        frames[start:] = value
+    assert sorted(largest_changes(frames, 2)) == [23, 50]  # 20 is too near to 23
+    assert renamed("Person1 and Person2") == "Person3 and Person4"
+
+
 def test_cut_is_found_and_motion_is_not_one() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.integers(0, 255, (2, 64, 64, 3)).astype(np.float32)

@@ -175,19 +175,17 @@ def test_a_dialogue_is_its_takes_by_hand(tiny, files, monkeypatch):
         tokens = backbone.encode_speech(joined, len(film.frames))
         generator = torch.Generator().manual_seed(4)
 
-        def take(words, heard, num_latents, known=None, scene=None):
+        def take(words, heard, num_latents, known=None):
             speech, windows = backbone.heard(heard, 0, num_latents)
             text, no_text = backbone.encode_text(words), backbone.encode_text("")
             noise = torch.randn((1, 16, num_latents, 8, 8), generator=generator)
-            conditions = Conditions(text, no_text, speech, windows, known, scene=scene)
+            conditions = Conditions(text, no_text, speech, windows, known)
             return denoise(backbone, noise, conditions, sampling)
 
         one = take(takes[0].words, tokens[:, : 4 * first], first)
         two = take(takes[1].words, tokens[:, 4 * first : 4 * (first + second)], second)
         heard = torch.cat([tokens[:, 4 * (first - 2) : 4 * first], tokens[:, -4 * third :]], dim=1)
-        # the first one again: from where they ended, in the scene that they were in
-        scene = one.mean(2, keepdim=True)
-        three = take(takes[2].words, heard, third + 2, one[:, :, -2:], scene)
+        three = take(takes[2].words, heard, third + 2, one[:, :, -2:])
         shown = [backbone.decode(one), backbone.decode(two), backbone.decode(three)[:, 8:]]
     pixels = torch.cat(shown, dim=1)[0].clamp(-1, 1)
     expected = ((pixels + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()

@@ -22,6 +22,7 @@ from openmocha.toon.films import Truth
 from openmocha.toon.judge import Judgement
 from openmocha.toon.labels import FRAME_ATTRIBUTES, NO_ANSWER, PEOPLE, PERSON_ATTRIBUTES, POSE
 from openmocha.toon.labels import visible_labels as labels_of
+from openmocha.toon.motion import BEAT_LAG_S
 from openmocha.toon.stories import Clip, Story, make_story
 from openmocha.toon.voices import Word
 
@@ -216,9 +217,10 @@ def test_gestures_follow_stressed_words(close):
     words = tuple(Word("word", at, at + 0.2, at != 1.0) for at in (0.4, 1.0, 1.9))
     truth, judged = replace(close, words=words), all_right(close)
     expected = stress_curve(truth, FRAMES)
-    # motion.accent's beats: largest 0.08 s after their words begin, none on what is not stressed
-    assert expected[round(0.48 * 24)] > 0.99 and expected[round(1.08 * 24)] < 0.01
-    assert expected[round(1.98 * 24)] > 0.99
+    # largest a moment after the stressed words begin, nothing after the other one
+    assert expected[round((0.4 + BEAT_LAG_S) * 24)] > 0.97
+    assert expected[round((1.0 + BEAT_LAG_S) * 24)] < 0.01
+    assert expected[round((1.9 + BEAT_LAG_S) * 24)] > 0.97
     slow_turn = np.linspace(0, 0.1, FRAMES)
     judged.pose[:, 0, POSE.index("pitch")] = slow_turn - 0.2 * expected
     on, elsewhere = gestures_on_stresses(judged, truth)
@@ -229,7 +231,12 @@ def test_gestures_follow_stressed_words(close):
 
 def test_gestures_are_of_close_shots_without_a_cut(close, dialogue):
     assert score(all_right(close), close)["gestures"] == (0.0, 0.0)  # nobody moves
-    assert score(all_right(dialogue), dialogue, CUT)["gestures"] is None
+    near = [replace(clip, shot="close-up") for clip in dialogue.story.clips]
+    near = replace(dialogue, story=replace(dialogue.story, clips=tuple(near)))
+    assert score(all_right(near), near, CUT)["gestures"] is None
+    clip = replace(close.story.clips[0], shot="medium")
+    medium = replace(close, story=replace(close.story, clips=(clip,)))
+    assert score(all_right(medium), medium)["gestures"] is None
 
 
 def test_a_cut_is_right_within_three_frames():

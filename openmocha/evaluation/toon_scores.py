@@ -17,17 +17,17 @@ from openmocha.toon.labels import (
     POSE,
     visible_labels,
 )
-from openmocha.toon.motion import bump
+from openmocha.toon.motion import BEAT_LAG_S, BEAT_WIDTH_S, bump
 from openmocha.toon.stories import Clip, Story
 
 CLOSE = ("close-up", "medium close-up")
 GUARD = 4  # frames after a cut that may still be melting from one shot into the next
 CUT_TOLERANCE = 3
 PRESSED, CLOSED = frozenset("pbm"), 0.15  # lips are closed below this opening
-BEAT_LAG_S, BEAT_WIDTH_S = 0.08, 0.1  # of a gesture after its stressed word begins: motion.accent
 LEAST_SHIFT = 12  # frames, by which words are moved to show what correlation comes for free
-SLOW = 16  # frames: what moves more slowly than this is no beat
-DIPS, LIFTS = {"pitch": 0.12}, {"left lift": 0.18, "right lift": 0.18}  # and their spreads in films
+SLOW = 16  # frames, deviation of a Gaussian: what moves more slowly is no beat
+# A head dips and hands rise; each channel of a pose counts by its deviation in films.
+BEATS = {"pitch": -1 / 0.12, "left lift": 1 / 0.18, "right lift": 1 / 0.18}
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float:
@@ -49,10 +49,11 @@ def score_film(judge: Judge, judged: Judgement, frames: np.ndarray, truth: Truth
     """One row of results; `frames` uint8 (T, H, W, 3) and what the judge reads from them.
 
     r: opening of the speaker's mouth against the truth, only where all shots are close, and far_r
-    where none is; closed: are the lips closed on each /p b m/ of close shots. gestures: their r
-    with stressed words, and with words elsewhere, in close shots without a cut. attributes: one
-    [name, truth, judged] per question of each visible person and each clip. speaker, identity: is
-    the right one talking, and is the right one seen, per clip (None: nothing to tell apart).
+    where none is; closed: are the lips closed on each /p b m/ of close shots. gestures: of close
+    shots without a cut, r of gestures with stressed words, and with the same words moved.
+    attributes: one [name, truth, judged] per question of each visible person and each clip.
+    speaker, identity: is the right one talking, and is the right one seen, per clip (None: nothing
+    to tell apart).
     """
     ranges = clip_ranges(truth)
     opening = speaker_opening(judged, truth)
@@ -106,10 +107,11 @@ def frames_around(start_s: float, end_s: float) -> tuple[int, int]:
 
 def gestures_on_stresses(judged: Judgement, truth: Truth) -> tuple[float, float]:
     """Pearson's r of the speaker's beats with the stressed words, and its mean over the same words
-    moved in a circle by half a second and more: what any gesticulation would give."""
+    moved in a circle by half a second and more: what any gesticulation would give. A film is longer
+    than twice that."""
     beating = beats(judged.pose[:, truth.story.clips[0].speaker or 0])
     stressed = stress_curve(truth, len(beating))
-    moves = range(LEAST_SHIFT, len(beating) - LEAST_SHIFT)
+    moves = range(LEAST_SHIFT, len(beating) - LEAST_SHIFT + 1)
     elsewhere = [pearson(beating, np.roll(stressed, move)) for move in moves]
     return pearson(beating, stressed), float(np.mean(elsewhere))
 
@@ -117,9 +119,8 @@ def gestures_on_stresses(judged: Judgement, truth: Truth) -> tuple[float, float]
 def beats(pose: np.ndarray) -> np.ndarray:
     """(T,) how far the head dips and the hands rise from where they slowly go, from poses
     (T, len(POSE)); each in units of its spread."""
-    signs = [(name, -1 / spread) for name, spread in DIPS.items()]
-    signs += [(name, 1 / spread) for name, spread in LIFTS.items()]
-    moved = sum(sign * pose[:, POSE.index(name)].astype(np.float64) for name, sign in signs)
+    channels = {name: pose[:, POSE.index(name)].astype(np.float64) for name in BEATS}
+    moved = sum(weight * channels[name] for name, weight in BEATS.items())
     return np.asarray(moved - gaussian_filter1d(moved, SLOW))
 
 

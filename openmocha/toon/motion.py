@@ -13,6 +13,7 @@ from openmocha.toon.poses import Arm, Pose, View
 from openmocha.toon.stories import Cast, Clip, Story, story_rng
 
 Curve = np.ndarray  # (T,) float64
+BEAT_LAG_S, BEAT_WIDTH_S = 0.08, 0.1  # of a head's beat after its stressed word begins
 STILL = (0.0, 0.0, 0.0, 0.0)
 FACING_YAW = {"camera": 0.0, "left": -0.5, "right": 0.5}
 
@@ -192,7 +193,7 @@ def accent(
         if kind < 0.45:
             brow += (0.3 + 0.4 * size) * bump(times, at + 0.05, 0.11)
         if 0.25 < kind < 0.8:
-            pitch -= (0.1 + 0.16 * size) * energy * bump(times, at + 0.08, 0.1)
+            pitch -= (0.1 + 0.16 * size) * energy * bump(times, at + BEAT_LAG_S, BEAT_WIDTH_S)
         if kind > 0.65:
             roll += np.sign(side - 0.5) * (0.06 + 0.1 * size) * bump(times, at + 0.1, 0.25)
         lift += (0.1 + 0.2 * size) * bump(times, at + 0.02, 0.16)
