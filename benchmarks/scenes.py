@@ -9,10 +9,10 @@ of the five largest changes of the picture, each should be a cut. Writes results
 
 import argparse
 import json
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
 from openmocha.evaluation.toon_scores import GUARD, look_likelihood
 from openmocha.media import FPS, load_speech
-from openmocha.prompt import TAG, Character, Clip, Script
+from openmocha.prompt import Character, Clip, Script
 from openmocha.takes import cuts_between
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
@@ -55,7 +55,7 @@ def make_scene(number: int, folder: Path) -> Scene:
 
 def renamed(text: str) -> str:
     """Person1 and Person2 become Person3 and Person4."""
-    return TAG.sub(lambda tag: f"Person{int(re.sub(r'[^0-9]', '', tag[0])) + 2}", text)
+    return text.replace("Person1", "Person3").replace("Person2", "Person4")
 
 
 def renamed_clip(clip: Clip) -> Clip:
@@ -72,7 +72,7 @@ def measure(scene: Scene, frames: np.ndarray, judge: Judge) -> dict[str, Any]:
     clips = [(film.truth.story, clip) for film in scene.films for clip in film.truth.story.clips]
     edges = (0, *scene.cuts, len(frames))
     seen = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         where = slice(start + GUARD, stop - NEAR)
         seen.append(int(np.argmax([look_likelihood(judged, where, *one) for one in clips])))
     found = largest_changes(frames, len(scene.cuts))

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from openmocha.flow import predicted_latents
+
 KNOWN = 1 / 4  # of a pass: 1.3 s of 5.3 s, which costs a third more than none would
 HELD_ABOVE = 0.6  # noise level; below it nothing is settled any more but details
 HOLD = 2 / 3  # of the way back to the scene in each step, times the share of a pass that is new
@@ -86,7 +88,8 @@ def holding_scene(
     """
     if sigma < HELD_ABOVE:
         return velocity
-    clean = latents[:, :, known:] - sigma * velocity[:, :, known:]
+    level = velocity.new_full((1,), sigma)
+    clean = predicted_latents(latents[:, :, known:], velocity[:, :, known:], level)
     hold = HOLD * clean.shape[2] / latents.shape[2]  # few frames tell little of a scene
     back = hold * (scene_of(clean) - scene) / sigma
     return torch.cat([velocity[:, :, :known], velocity[:, :, known:] + back], dim=2)

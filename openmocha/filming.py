@@ -164,11 +164,11 @@ def denoising(
     latents = held(noise, conditions.known)
     yield latents
     for step in range(first_step, sampling.num_inference_steps):
-        guided = sampling.at(step, float(solver.sigmas[step]))
+        sigma = float(solver.sigmas[step])
+        guided = sampling.at(step, sigma)
         velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
-        if conditions.scene is not None:
-            sigma, known = float(solver.sigmas[step]), conditions.num_known
-            velocity = holding_scene(velocity, latents, sigma, conditions.scene, known)
+        if (scene := conditions.scene) is not None:
+            velocity = holding_scene(velocity, latents, sigma, scene, conditions.num_known)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()
         yield latents
