@@ -36,6 +36,12 @@ def test_a_full_caption_tells_every_attribute() -> None:
             person = story.characters[cast.character]
             assert says(text, wording.COLOURS[person.clothes_colour]), text
             assert says(text, wording.CLOTHES[person.clothes]), text
+            assert says(text, wording.FACINGS[cast.facing]), (cast.facing, text)
+            places = wording.POSITIONS[cast.position]
+            if len(clip.cast) == 2:  # or "On the left is ..."
+                places += tuple(on.partition("{noun}")[0] for on in wording.ON_SIDE)
+                places = tuple(place.format(side=cast.position) for place in places)
+            assert says(text, places), (cast.position, text)
             feelings = wording.FEELING[cast.emotion] + wording.EMOTIONS[cast.emotion]
             assert says(text, feelings), (cast.emotion, text)
             if cast.action != "none":
@@ -47,6 +53,17 @@ def test_a_full_caption_tells_every_attribute() -> None:
                 assert person.hair_style == "bald" or says(
                     text, wording.HAIR_COLOURS[person.hair_colour]
                 ), text
+
+
+def test_a_full_conversation_tells_the_camera_and_the_position_of_each_clip() -> None:
+    for seed in range(60):
+        story = make_story(seed, "dialogue")
+        texts = caption_of(story, drop=0.0).split("\n\n")[2:]
+        for clip, text in zip(story.clips, texts, strict=True):
+            assert says(text, wording.CAMERAS[clip.camera]), text
+            for cast in clip.cast:
+                assert says(text, wording.POSITIONS[cast.position]), text
+                assert says(text, wording.FACINGS[cast.facing]), text
 
 
 def test_a_caption_names_no_colour_that_is_not_in_the_story() -> None:

@@ -65,7 +65,7 @@ def one_person_caption(rng: np.random.Generator, story: Story, drop: float) -> s
     body = []
     if "looks" not in told:
         body += looks(rng, character, drop)
-    body += [where(rng, character, cast)] if kept(rng, drop) else []
+    body += [where(rng, character, cast, drop)] if kept(rng, drop) else []
     body += behaviour(rng, character, cast, clip.speaker is not None, drop)
     scene = background(rng, story, drop)
     if rng.random() < 0.3:
@@ -90,7 +90,7 @@ def two_person_caption(rng: np.random.Generator, story: Story, drop: float) -> s
         who = say(rng, ("The {simple} on the {side}", "The {side} {simple}", "{He}"))
         words = {"simple": simple_noun(person), "side": side, **pronouns(person)}
         body.append(who.format(**words) + " " + " ".join(pieces).format(**words) + ".")
-        body += [where_facing(rng, person, cast)] if kept(rng, 0.3 + drop) else []
+        body += [where_facing(rng, person, cast)] if kept(rng, more(drop, 0.3)) else []
         body += act_sentence(rng, person, cast, speaking) if kept(rng, drop) else []
     return join([opening, *body, *background(rng, story, drop), *camera(rng, clip, drop)])
 
@@ -111,7 +111,7 @@ def template_caption(rng: np.random.Generator, story: Story, drop: float) -> str
             body += background(rng, story, drop if index == 0 else 0.5)
         elif rng.random() < 0.6:
             body.append(say(rng, wording.SAME_PLACE))
-        body += camera(rng, clip, drop if index == told else drop + 0.3)
+        body += camera(rng, clip, drop if index == told else more(drop, 0.3))
         clips.append(f"{ORDINALS[index]} clip: {join(body)}")
     return "\n\n".join([count, f"Characters: {' '.join(described)}", *clips])
 
@@ -130,7 +130,7 @@ def clip_sentences(rng: np.random.Generator, story: Story, clip: Clip, drop: flo
         if kept(rng, drop):
             text += " " + say(rng, wording.FEELING[cast.emotion]).format(**words)
         sentences.append(text + ".")
-        sentences += [where(rng, person, cast)] if kept(rng, drop) else []
+        sentences += [where(rng, person, cast, drop)] if kept(rng, drop) else []
         sentences += act_sentence(rng, person, cast, speaking, tag) if kept(rng, drop) else []
     return join(sentences)
 
@@ -230,9 +230,9 @@ def looks(rng: np.random.Generator, c: Character, drop: float) -> list[str]:
     return sentences if rng.random() < 0.75 else sentences[::-1]
 
 
-def where(rng: np.random.Generator, c: Character, cast: Cast) -> str:
+def where(rng: np.random.Generator, c: Character, cast: Cast, drop: float) -> str:
     """Position and facing direction in one sentence, or the facing alone."""
-    if rng.random() < 0.25:
+    if not kept(rng, 0.25 if drop else 0.0):
         return where_facing(rng, c, cast)
     place = say(rng, wording.POSITIONS[cast.position])
     facing = say(rng, wording.FACINGS[cast.facing])
@@ -279,7 +279,7 @@ def background(rng: np.random.Generator, story: Story, drop: float) -> list[str]
     if kept(rng, drop):
         table = wording.WALLS if story.place == "wall" else wording.BACKGROUNDS
         sentences.append(say(rng, table).format(**words))
-    if kept(rng, drop + 0.15 if drop else 0.0):
+    if kept(rng, more(drop, 0.15)):
         sentences.append(say(rng, wording.LIGHTING).format(**words))
     return sentences
 
@@ -290,6 +290,11 @@ def camera(rng: np.random.Generator, clip: Clip, drop: float) -> list[str]:
 
 def kept(rng: np.random.Generator, drop: float) -> bool:
     return bool(rng.random() >= drop)
+
+
+def more(drop: float, by: float) -> float:
+    """The chance of what is left out more often than the rest; none where all is told."""
+    return drop + by if drop else 0.0
 
 
 def listed(words: list[str]) -> str:
