@@ -23,6 +23,7 @@ from openmocha.sampling import Sampling
 from openmocha.takes import Take
 
 Progress = Callable[[int, int], None]
+TOGETHER_ABOVE = 0.8  # noise level down to which people in one shot are told of each other
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,36 @@ def denoising(
     for step in range(first_step, sampling.num_inference_steps):
         sigma = float(solver.sigmas[step])
         guided = sampling.at(step, sigma)
-        velocity = backbone.velocity(latents, solver.level(step), conditions, guided)
+        velocity = velocity_apart(backbone, latents, solver.level(step), conditions, guided)
         if (scene := conditions.scene) is not None:
             velocity = holding_scene(velocity, latents, sigma, scene, conditions.num_known)
         latents = held(solver.step(step, velocity, latents), conditions.known)
         told()
         yield latents
+
+
+def velocity_apart(
+    backbone: Backbone, latents: Tensor, level: float, conditions: Conditions, sampling: Sampling
+) -> Tensor:
+    """The guided velocity (1, C, F, h, w); of people who are told apart each in a part of the
+    picture of their own, from left to right, as if nobody else were seen (as in MultiDiffusion,
+    Bar-Tal et al. 2023). Who does not speak hears nothing. At the highest noise levels it is the
+    mean of that and of the velocity of all at once, which leaves room for each."""
+    if not conditions.apart:
+        return backbone.velocity(latents, level, conditions, sampling)
+    parts = []
+    for number, one in enumerate(conditions.apart):
+        speech = conditions.speech
+        if speech is not None and not one.speaks:
+            speech = torch.zeros_like(speech)  # as encode_speech tells a silent recording
+        told = replace(conditions, words=one.words, calm=one.calm, speech=speech, apart=())
+        velocity = backbone.velocity(latents, level, told, sampling)
+        parts.append(velocity.tensor_split(len(conditions.apart), dim=-1)[number])
+    velocity = torch.cat(parts, dim=-1)
+    if level > TOGETHER_ABOVE:
+        at_once = backbone.velocity(latents, level, replace(conditions, apart=()), sampling)
+        velocity = (velocity + at_once) / 2
+    return velocity
 
 
 def denoise_in_memory(

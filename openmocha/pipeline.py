@@ -190,10 +190,9 @@ class MoChaPipeline:
     ) -> list[Take]:
         """The takes in the model's own words."""
         speaking = recording is not None and not media.is_silent(recording)
-        words = [take.words for take in takes]
-        told = self.backbone.understood(words, [take.who for take in takes], seed, speaking)
+        told = self.backbone.understood(takes, seed, speaking)
         return [
-            replace(take, words=one.words, calm=one.calm)
+            replace(take, words=one.words, calm=one.calm, apart=one.apart)
             for take, one in zip(takes, told, strict=True)
         ]
 
@@ -227,6 +226,7 @@ class MoChaPipeline:
             Conditions(
                 backbone.encode_text(take.words), no_words, part,
                 calm=None if take.calm is None else backbone.encode_text(take.calm),
+                apart=tuple(one.encoded(backbone.encode_text) for one in take.apart),
             )
             for take, part in zip(takes, parts, strict=True)
         ]  # fmt: skip

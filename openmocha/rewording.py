@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from openmocha.prompt import TAG, Character, Script
+from openmocha.prompt import TAG, Character, Clip, Script
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 # what a clip's sentences may say of where it is, and of its light
@@ -31,9 +31,9 @@ _SHOT = re.compile(
 
 def clip_alone(script: Script, number: int) -> str:
     """Clip `number` (from 0) as a prompt of its own: where a tag is first used, its character
-    is described; later it is "the young woman", as the description begins. Where the clip is
-    set is said by an earlier one, if not by itself. What a description says in further
-    sentences comes last."""
+    is described; later it is "the young woman", as the description begins. Who of several people
+    speaks is said, where the script names them. Where the clip is set is said by an earlier one,
+    if not by itself. What a description says in further sentences comes last."""
     people = {c.tag: _told(c) for c in script.characters}
     seen: list[str] = []
 
@@ -45,9 +45,23 @@ def clip_alone(script: Script, number: int) -> str:
         seen.extend([found[0]] if first else [])
         return _in_place(told.whole if first else f"the {told.noun}", found)
 
-    text = TAG.sub(words_for, _set_somewhere(script, number))
+    text = TAG.sub(words_for, _set_somewhere(script, number) + _speaks(script.clips[number]))
     rest = " ".join(people[tag].rest for tag in seen if people[tag].rest)
     return f"{text} {rest}".strip()
+
+
+def one_alone(script: Script, number: int, tag: str) -> str:
+    """What clip `number` says of one of its people: a shot of them as they are described, and the
+    sentences that name nobody else."""
+    sentences = SENTENCE.split(script.clips[number].text.strip())
+    own = [f"A shot of {tag}.", *(s for s in sentences if set(TAG.findall(s)) == {tag})]
+    return clip_alone(replace(script, clips=(Clip(" ".join(own)),)), 0)
+
+
+def _speaks(clip: Clip) -> str:
+    """Who of several people speaks, where the script names them beside the text."""
+    others = set(TAG.findall(clip.text)) - {clip.speaker}
+    return f" {clip.speaker} speaks." if others and clip.speaker else ""
 
 
 def _set_somewhere(script: Script, number: int) -> str:

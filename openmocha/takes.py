@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openmocha import media
+from openmocha.backbones.backbone import Alone
 from openmocha.prompt import TAG, Clip, Script
-from openmocha.rewording import SENTENCE, clip_alone
+from openmocha.rewording import SENTENCE, clip_alone, one_alone
 from openmocha.turns import NoTurnsError, starts_of_turns
 
 GAP_S = 0.2  # between the recordings of two clips
@@ -26,15 +27,20 @@ HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, a
 @dataclass(frozen=True)
 class Take:
     """`words` tell the model what is seen in `num_frames` frames (whole latent frames); `after` is
-    the number of the take that it goes on from, if any; `who` the tag of the one person shown;
-    `calm` the words without feelings, where a model retold them; `one_shot` whether its scene stays
-    the same throughout."""
+    the number of the take that it goes on from, if any; `who` the tags of the people shown, from
+    left to right; `each` what is said of each of two, and `speaker` who of them speaks, where the
+    script says it beside the text;
+    `calm` the words without feelings, where a model retold them, and `apart` two people in one
+    shot, each told alone; `one_shot` whether its scene stays the same throughout."""
 
     words: str
     num_frames: int
     after: int | None = None
-    who: str | None = None
+    who: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
+    speaker: int | None = None
     calm: str | None = None
+    apart: tuple[Alone, ...] = ()
     one_shot: bool = True
 
 
@@ -58,9 +64,12 @@ def takes_of(
     for number, length in enumerate(lengths):
         before = [k for k in range(number) if views[k] == views[number]]
         after = before[-1] if before else None
-        tags = set(TAG.findall(script.clips[number].text))
-        who = tags.pop() if len(tags) == 1 else None
-        takes.append(Take(clip_alone(script, number), length, after, who))
+        clip = script.clips[number]
+        who = from_left(clip)
+        both = len(who) == 2
+        each = tuple(one_alone(script, number, tag) for tag in who) if both else ()
+        speaker = who.index(clip.speaker) if both and clip.speaker in who else None
+        takes.append(Take(clip_alone(script, number), length, after, who, each, speaker))
     return takes
 
 
@@ -79,7 +88,17 @@ def cuts_within(speech: media.Speech, num_clips: int, fps: int, step: int) -> li
     return [step * math.ceil((start * fps + HEARD_FIRST) / step) for start in starts]
 
 
-def view_of(clip: Clip) -> tuple[str | None, str]:
-    """Who speaks, and the clip's first sentence: clips that agree in both show the same shot."""
+def from_left(clip: Clip) -> tuple[str, ...]:
+    """The tags of the people of a clip as they are first named, which is from left to right, unless
+    the first of two is said to be on the right."""
+    tags = tuple(dict.fromkeys(TAG.findall(clip.text)))
+    own = re.compile(rf"{tags[0]}\b(?:(?!Person)[^.])*?\bon the right") if len(tags) == 2 else None
+    return tags[::-1] if own and own.search(clip.text) else tags
+
+
+def view_of(clip: Clip) -> tuple[frozenset[str], str]:
+    """Who is seen (who speaks, where nobody is named), and the clip's first sentence: clips that
+    agree in both show the same shot, whoever of several people speaks in it."""
+    named = from_left(clip) or ((clip.speaker,) if clip.speaker else ())
     sentence = SENTENCE.split(clip.text.strip(), maxsplit=1)[0]
-    return clip.speaker, " ".join(re.findall(r"\w+", sentence.lower()))
+    return frozenset(named), " ".join(re.findall(r"\w+", sentence.lower()))

@@ -9,15 +9,16 @@ import torch
 from tiny_model import tiny_transformer
 
 from openmocha import media
-from openmocha.backbones.backbone import Conditions, Told, mocha_passes
+from openmocha.backbones.backbone import Alone, Conditions, Told, mocha_passes
 from openmocha.backbones.paper import stack_text
 from openmocha.contact_sheet import write_png
-from openmocha.filming import denoise, draw_noise
+from openmocha.filming import denoise, draw_noise, velocity_apart
 from openmocha.media import read_film
 from openmocha.pipeline import MoChaPipeline
 from openmocha.prompt import Character, Clip, Script
 from openmocha.rewording import PromptWarning
 from openmocha.sampling import FEELINGS_BELOW, FastStep, Sampling
+from openmocha.takes import Take
 
 PROMPT = "A close-up of a woman with red hair. She speaks to the camera."
 
@@ -244,7 +245,7 @@ def test_where_words_alone_have_no_weight_feelings_pull_between_spoken_words():
 
 def test_what_is_told_without_feelings_reaches_the_network(tiny, monkeypatch):
     monkeypatch.setattr(
-        tiny.backbone, "understood", lambda words, *known: [Told(words[0], "A calm one.")]
+        tiny.backbone, "understood", lambda takes, *known: [Told(takes[0].words, "A calm one.")]
     )
     monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
     films = [
@@ -252,6 +253,52 @@ def test_what_is_told_without_feelings_reaches_the_network(tiny, monkeypatch):
         for scale in (1.0, 4.0)
     ]
     assert not np.array_equal(films[0].frames, films[1].frames)
+
+
+class Echo:
+    """A model whose velocity is what it is told, plus what it hears."""
+
+    def velocity(self, latents, level, conditions, sampling):
+        heard = 0.0 if conditions.speech is None else float(conditions.speech.mean())
+        feelings = 0.0 if conditions.calm is None else 100.0
+        return torch.full_like(latents, conditions.words + heard + feelings)
+
+
+def test_each_of_two_people_is_told_apart_in_their_part_of_the_picture():
+    latents, speech = torch.zeros(1, 2, 3, 4, 7), torch.full((1, 12, 1, 1), 0.5)
+    people = (Alone(10.0, 11.0, speaks=False), Alone(20.0, None, speaks=True))
+    conditions = Conditions(1.0, 0.0, speech, apart=people)
+
+    def columns(conditions, level):
+        velocity = velocity_apart(Echo(), latents, level, conditions, Sampling())
+        assert velocity.shape == latents.shape
+        assert (velocity == velocity[:1, :1, :1, :1]).all()  # the same in all but columns
+        return velocity[0, 0, 0, 0].tolist()
+
+    apart = [110.0] * 4 + [20.5] * 3  # who does not speak hears nothing
+    assert columns(conditions, 0.8) == apart
+    assert columns(conditions, 0.81) == [(one + 1.5) / 2 for one in apart]  # and of each other
+    assert columns(replace(conditions, speech=None), 0.5) == [110.0] * 4 + [20.0] * 3
+    assert columns(replace(conditions, apart=()), 1.0) == [1.5] * 7
+
+
+def test_people_told_apart_reach_the_network(tiny, monkeypatch):
+    def film(apart):
+        monkeypatch.setattr(
+            tiny.backbone, "understood", lambda takes, *known: [Told(takes[0].words, None, apart)]
+        )
+        return tiny(PROMPT, voice(0.5), seed=0, num_inference_steps=4)
+
+    monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
+    one = Alone("A dog on the left.", None, speaks=True)
+    other = Alone("A cat on the right.", "A calm cat on the right.", speaks=False)
+    both, swapped = film((one, other)), film((other, one))
+    assert not np.array_equal(both.frames, swapped.frames)
+    assert not np.array_equal(both.frames, film(()).frames)
+    assert [part["words"] for part in both.settings["takes"][0]["apart"]] == [
+        one.words,
+        other.words,
+    ]
 
 
 def test_text_is_padded_not_cut():
@@ -451,7 +498,7 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
     )
     monkeypatch.setattr(
         tiny.backbone, "understood",
-        lambda words, people, *known: [Told(f"A close-up. {words[0]} {known}", "A calm one.")],
+        lambda takes, *known: [Told(f"A close-up. {takes[0].words} {known}", "A calm one.")],
     )  # fmt: skip
     monkeypatch.setattr(tiny, "sampling", replace(tiny.sampling, retell=True))
     settings = {"num_frames": 8, "num_inference_steps": 1, "seed": 5}
@@ -470,9 +517,9 @@ def test_prompts_are_retold_where_the_model_can(tiny, monkeypatch):
 def test_the_embedded_model_understands_other_words():
     backbone = MoChaPipeline.from_pretrained("toon").backbone
     words = "A close-up shot of a little girl in a blue coat, speaking. She looks happy."
-    (both,) = backbone.understood([words], [None], 0, True)
+    (both,) = backbone.understood([Take(words, 8)], 0, True)
     told = both.words
-    assert [both] == backbone.understood([words], [None], 0, True) and told != words
+    assert [both] == backbone.understood([Take(words, 8)], 0, True) and told != words
     assert "girl" in told and "blue" in told and "background" in told.lower()
     assert both.calm not in (None, told) and "calm" not in told  # a happy girl, and a neutral one
     characters = "Characters: A cat(Person1). A man(Person2)."
@@ -483,5 +530,5 @@ def test_the_embedded_model_understands_other_words():
         told = (
             f"Two video clips.\n\n{characters}\n\nFirst clip: {clips[0]}\n\nSecond clip: {clips[1]}"
         )
-        one_in_each_is_what_it_knows = backbone.understood([told], [None], 0, True)
+        one_in_each_is_what_it_knows = backbone.understood([Take(told, 8)], 0, True)
         assert one_in_each_is_what_it_knows == [Told(told)]

@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
+from openmocha.backbones.paper import told_story
 from openmocha.toon import stories
 from openmocha.toon.caption_reader import KINDS, story_answers
 from openmocha.toon.captions import caption_of
 from openmocha.toon.labels import NO_ANSWER
-from openmocha.toon.retelling import QUESTIONS, Lots, Retelling, without_feelings
+from openmocha.toon.retelling import QUESTIONS, Lots, People, Retelling, alone, without_feelings
 from openmocha.toon.stories import SOURCES, make_story
 
 
@@ -82,7 +83,7 @@ def test_lots_fall_as_often_as_they_are_likely():
     chances = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
 
     def chosen(seed, likely=chances, **settings):
-        lots = Lots({"clip shot": likely}, seed)
+        lots = Lots({"clip shot": likely.log()[None]}, seed)
         return lots.choose("clip", "shot", 0, **settings)
 
     lots = [chosen(seed) for seed in range(2000)]
@@ -113,16 +114,76 @@ def test_people_and_places_stay_who_and_what_they_are():
     }
     night = next(s for s in range(4, 99) if make_story(s, "close-up").light == "cool night light")
     film, told = Retelling(3, speaking=True), []
-    for seed, who in ((night, "Person1"), (2, "Person2"), (3, "Person1")):
+    for seed, who in ((night, ("Person1",)), (2, ("Person2",)), (3, ("Person1",))):
         answers = story_answers(make_story(seed, "close-up"))
         silent = ["story place"] + ["story light"] * (seed != night)
         answers |= {name: open_answers[name] for name in silent}
-        told.append(film.story(logits_of(answers), 1, who))
+        told.append(film.story(logits_of(answers), 1, People(who)))
     first, second, third = (one.characters[0] for one in told)
     assert first == third != second
     assert len({one.place for one in told}) == 1
     assert {one.light for one in told} == {"cool night light"}  # not the plain one of a new film
     assert told[2].background_colour == make_story(3, "close-up").background_colour
+
+
+def pairs(number):
+    stories = (make_story(seed, "medium") for seed in range(400))
+    found = [story for story in stories if len(story.characters) == 2]
+    return found[:number]
+
+
+def test_two_people_in_one_shot_stay_who_they_are_in_every_take():
+    first, second = pairs(2)
+    film = Retelling(3, speaking=True)
+    both = [
+        film.story(logits_of(story_answers(story)), 1, People(("Person1", "Person2")))
+        for story in (first, second)
+    ]
+    assert both[0].characters == both[1].characters
+    alone = film.story(logits_of(story_answers(make_story(0, "close-up"))), 1, People(("Person2",)))
+    assert alone.characters == both[0].characters[1:]
+
+
+def test_what_a_script_says_of_each_of_two_people_is_theirs():
+    shot, first, second = (make_story(seed, "close-up") for seed in (0, 1, 3))
+    each = [logits_of(story_answers(story)) for story in (first, second)]
+    for speaker in (0, 1):
+        people = People(("Person1", "Person2"), each, speaker)
+        told = Retelling(3, speaking=True).story(logits_of(story_answers(shot)), 1, people)
+        for one, story in zip(told.characters, (first, second), strict=True):
+            assert shown(one) == shown(story.characters[0])
+        clip = told.clips[0]
+        assert clip.speaker == speaker and clip.camera == shot.clips[0].camera
+        assert [cast.position for cast in clip.cast] == ["left", "right"]
+        assert [cast.emotion for cast in clip.cast] == [
+            story.clips[0].cast[0].emotion for story in (first, second)
+        ]
+
+
+def test_one_of_two_people_alone_stands_where_they_stood():
+    for story in pairs(20):
+        clip = story.clips[0]
+        for number, cast in enumerate(clip.cast):
+            one = alone(story, number)
+            assert one.characters == (story.characters[cast.character],)
+            assert one.clips[0].cast == (replace(cast, character=0),)
+            assert (one.clips[0].speaker == 0) == (clip.speaker == number)
+            assert (one.place, one.light, one.clips[0].shot) == (
+                story.place, story.light, clip.shot
+            )  # fmt: skip
+
+
+def test_two_people_in_one_shot_are_told_apart_too():
+    for story in pairs(20):
+        told = told_story(story)
+        clip = story.clips[0]
+        assert [one.speaks for one in told.apart] == [clip.speaker == n for n in range(2)]
+        for number, one in enumerate(told.apart):
+            expected = told_story(alone(story, number))
+            assert (one.words, one.calm, expected.apart) == (expected.words, expected.calm, ())
+            assert clip.cast[number].position in one.words
+    assert told_story(make_story(0, "close-up")).apart == ()
+    assert told_story(make_story(0, "dialogue")).apart == ()  # one person in each shot
 
 
 def test_hair_that_has_a_colour_is_there():

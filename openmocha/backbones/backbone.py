@@ -11,10 +11,10 @@ frames, h w latent rows/cols, T video frames, H W pixels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from torch import Tensor, nn
 
 from openmocha import flow, media
 from openmocha.sampling import MAX_SIDE, Sampling, check_size
+
+if TYPE_CHECKING:
+    from openmocha.takes import Take
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Conditions:
     """What a film is made from, encoded once: words and no (or negative) words in the model's own
     form, speech tokens (1, S, layers, width) with the windows (F, W) into them (None: the model's
     own), clean first latents (1, C, K, h, w) that the film begins with (an image, or the end of
-    what was made before), the words less their feelings, where they have any, and the scene
-    (1, C, 1, h, w) that a pass goes on with (continuation.scene_of)."""
+    what was made before), the words less their feelings, where they have any, the scene
+    (1, C, 1, h, w) that a pass goes on with (continuation.scene_of), and the people of a shot from
+    left to right, where it shows several (filming.velocity_apart)."""
 
     words: Any
     no_words: Any
@@ -98,6 +102,7 @@ class Conditions:
     known: Tensor | None = None
     calm: Any = None
     scene: Tensor | None = None
+    apart: tuple["Alone", ...] = ()
 
     @property
     def num_known(self) -> int:
@@ -106,12 +111,29 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """One of the people in a shot, told as if nobody else were seen: words, the same without
+    feelings (None where there are none), as text or encoded, and whether it is they who speak."""
+
+    words: Any
+    calm: Any
+    speaks: bool
+
+    def encoded(self, encode_text: Callable[[str], Any]) -> "Alone":
+        """The same in a model's own form."""
+        calm = None if self.calm is None else encode_text(self.calm)
+        return Alone(encode_text(self.words), calm, self.speaks)
+
+
+@dataclass(frozen=True)
 class Told:
     """A prompt in words that a model was trained with; `calm` is the same with everybody's feelings
-    left out, None where nobody shows any."""
+    left out, None where nobody shows any; `apart` are two people in one shot, from left to right,
+    each told alone."""
 
     words: str
     calm: str | None = None
+    apart: tuple[Alone, ...] = ()
 
 
 class Solver(ABC):
@@ -157,13 +179,11 @@ class Backbone(ABC):
     def encode_text(self, prompt: str) -> Any:
         """A prompt in the transformer's own form. Raises ValueError where it is too long."""
 
-    def understood(
-        self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
-    ) -> list[Told]:
-        """The prompts of a film's takes in words that the model was trained with, what they leave
-        open settled by lots of `seed`; as they are, where a model cannot tell. `people`: whom each
-        take shows, where it is one with a tag. `speaking`: whether a voice is heard."""
-        return [Told(prompt) for prompt in prompts]
+    def understood(self, takes: Sequence["Take"], seed: int, speaking: bool) -> list[Told]:
+        """What is seen in a film's takes in words that the model was trained with, what they leave
+        open settled by lots of `seed`; as they are, where a model cannot tell. `speaking`: whether
+        a voice is heard."""
+        return [Told(take.words) for take in takes]
 
     @abstractmethod
     def velocity(

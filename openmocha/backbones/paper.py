@@ -10,7 +10,14 @@ import torch
 from einops import einsum, repeat
 from torch import Tensor
 
-from openmocha.backbones.backbone import Backbone, Conditions, FilmFormat, Told, mocha_passes
+from openmocha.backbones.backbone import (
+    Alone,
+    Backbone,
+    Conditions,
+    FilmFormat,
+    Told,
+    mocha_passes,
+)
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
@@ -18,9 +25,10 @@ from openmocha.models.video_vae import VideoVAE
 from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
+from openmocha.takes import Take
 from openmocha.toon.caption_reader import CLIPS
 from openmocha.toon.captions import caption_of
-from openmocha.toon.retelling import Retelling, without_feelings
+from openmocha.toon.retelling import People, Retelling, alone, without_feelings
 from openmocha.toon.stories import Story
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
@@ -70,25 +78,27 @@ class PaperBackbone(Backbone):
         states, mask = self.text_encoder.encode([prompt])
         return states.to(self.device), mask.to(self.device)
 
-    def understood(
-        self, prompts: Sequence[str], people: Sequence[str | None], seed: int, speaking: bool
-    ) -> list[Told]:
+    def understood(self, takes: Sequence[Take], seed: int, speaking: bool) -> list[Told]:
         """See the base class: the caption reader's answers, as captions of the film set.
 
         It knows one clip, or two with another person in each; other scripts stay as they are.
         """
         film = Retelling(seed, speaking)
         told: list[Told] = []
-        for prompt, who in zip(prompts, people, strict=True):
-            shown = [set(TAG.findall(clip.text)) for clip in parse_prompt(prompt).clips]
+        for take in takes:
+            shown = [set(TAG.findall(clip.text)) for clip in parse_prompt(take.words).clips]
             known = len(shown) == 1 or (
                 len(shown) == CLIPS
                 and all(len(tags) == 1 for tags in shown)
                 and shown[0] != shown[1]
             )
-            answers = self.text_encoder.answers(prompt) if known else {}
-            story = film.story(answers, len(shown), who) if answers else None
-            told.append(Told(prompt) if story is None else told_story(story))
+            answers = self.text_encoder.answers(take.words) if known else {}
+            if not answers:
+                told.append(Told(take.words))
+                continue
+            each = [self.text_encoder.answers(words) for words in take.each]
+            people = People(take.who, each, take.speaker)
+            told.append(told_story(film.story(answers, len(shown), people)))
         return told
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
@@ -141,10 +151,18 @@ class PaperBackbone(Backbone):
 
 
 def told_story(story: Story) -> Told:
-    """A story as the captions of the film set tell it, all of it."""
+    """A story as the captions of the film set tell it, all of it; and where two people share its
+    one shot, each of them alone."""
     calm = without_feelings(story)
     words = caption_of(story, drop=0.0)
-    return Told(words, None if calm == story else caption_of(calm, drop=0.0))
+    people = story.clips[0].cast if len(story.clips) == 1 else ()
+    apart = []
+    if len(people) > 1:
+        for number in range(len(people)):
+            one, speaks = alone(story, number), story.clips[0].speaker == number
+            told = told_story(one)
+            apart.append(Alone(told.words, told.calm, speaks))
+    return Told(words, None if calm == story else caption_of(calm, drop=0.0), tuple(apart))
 
 
 def stack_text(texts: Sequence[TextTokens]) -> TextTokens:

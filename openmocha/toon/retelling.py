@@ -9,6 +9,7 @@ what the reader thinks likely, and the model is told nearly everything.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +33,19 @@ QUESTIONS = {kind: questions for kind, _, questions in KINDS}
 Answers = dict[str, Tensor]  # logits (1, slots of the kind, answers) by question, of CaptionReader
 
 
+@dataclass(frozen=True)
+class People:
+    """Whom a script shows in a shot: tags from left to right, what is answered of each where they
+    are two, and who of them speaks, where the script says it."""
+
+    who: tuple[str, ...] = ()
+    each: Sequence[Answers] = ()
+    speaker: int | None = None
+
+
+NOBODY = People()
+
+
 @dataclass
 class Retelling:
     """The prompts of one film, one after the other: its people keep their looks, and its place
@@ -45,35 +59,50 @@ class Retelling:
     people: dict[str, Character] = field(default_factory=dict)
     place: dict[str, str] = field(default_factory=dict)
 
-    def story(self, answers: Answers, num_clips: int, who: str | None = None) -> Story:
-        """The story of one or two clips that the answers tell of. `who` names the one
-        person of a single clip, if they come again."""
-        likely = {name: value[0].float().softmax(-1) for name, value in answers.items()}
-        lots = Lots(likely, self.seed)
+    def story(self, answers: Answers, num_clips: int, people: People = NOBODY) -> Story:
+        """The story of one or two clips that the answers tell of; of a single one a script may say
+        more of its `people`, who keep their looks."""
+        lots = Lots(answers, self.seed)
         for name in QUESTIONS["story"]:
             self.place[name] = lots.choose("story", name, 0, settled=self.place.get(name))
         characters: list[Character] = []
-        clips = [self._clip(lots, number, num_clips, characters) for number in range(num_clips)]
-        if who is not None and len(characters) == 1:
-            characters[0] = self.people.setdefault(who, characters[0])
+        clips = [
+            self._clip(lots, number, num_clips, characters, people) for number in range(num_clips)
+        ]
+        if len(people.who) == len(characters):
+            named = zip(people.who, characters, strict=True)
+            characters = [self.people.setdefault(tag, drawn) for tag, drawn in named]
         source = "dialogue" if num_clips == CLIPS else "text"
         return Story(self.seed, source, tuple(characters), tuple(clips), **self.place)
 
-    def _clip(self, lots: "Lots", number: int, num_clips: int, characters: list[Character]) -> Clip:
+    def _clip(
+        self,
+        lots: "Lots",
+        number: int,
+        num_clips: int,
+        characters: list[Character],
+        people: People,
+    ) -> Clip:
         """One clip; whom it shows is added to `characters`: one each, where there are two clips."""
         shot, camera = (lots.choose("clip", name, number) for name in ("shot", "camera"))
         first = labels.PEOPLE * number
+        asked = [(lots, first), (lots, first + 1)]
         both = num_clips == 1 and lots.choose("person", "present", first + 1) == "present"
-        cast = []
-        for slot in range(first, first + 1 + both):
+        if people.each:
+            asked = [(Lots(one, self.seed + k), 0) for k, one in enumerate(people.each)]
+            both = True
+        cast: list[Cast] = []
+        for of, slot in asked[: 1 + both]:
             facing, position, emotion = (
-                lots.choose("person", name, slot) for name in ("facing", "position", "emotion")
+                of.choose("person", name, slot) for name in ("facing", "position", "emotion")
             )
-            action = lots.choose("person", "action", slot, stories.SHOT_ACTIONS[shot])
+            action = of.choose("person", "action", slot, stories.SHOT_ACTIONS[shot])
             if both:
-                position = stories.POSITIONS[0 if slot == first else -1]
+                position = stories.POSITIONS[-1 if cast else 0]
             cast.append(Cast(len(characters), facing, position, emotion, action))
-            characters.append(told_character(lots, slot))
+            characters.append(told_character(of, slot))
+        if self.speaking and people.speaker is not None:
+            return Clip(shot, camera, tuple(cast), people.speaker, "")
         possible = SPEAKERS[1 if self.speaking else 0 : 2 + both]
         speaker = SPEAKERS.index(lots.choose("clip", "speaker", number, possible)) - 1
         return Clip(shot, camera, tuple(cast), None if speaker < 0 else speaker, "")
@@ -86,6 +115,16 @@ def without_feelings(story: Story) -> Story:
         for clip in story.clips
     ]
     return replace(story, clips=tuple(calm))
+
+
+def alone(story: Story, number: int) -> Story:
+    """The story of one shot with only one of its people, who stays where they are; silent, unless
+    it is they who speak."""
+    clip = story.clips[0]
+    one = clip.cast[number]
+    speaker = 0 if clip.speaker == number else None
+    shown = replace(clip, cast=(replace(one, character=0),), speaker=speaker)
+    return replace(story, characters=(story.characters[one.character],), clips=(shown,))
 
 
 def told_character(lots: "Lots", slot: int) -> Character:
@@ -115,8 +154,9 @@ class Lots:
     """Answers by question and slot: the likeliest where one is sure, else the plain one, else one
     drawn by lot."""
 
-    def __init__(self, likely: dict[str, Tensor], seed: int) -> None:
-        self.likely, self.seed = likely, seed
+    def __init__(self, answers: Answers, seed: int) -> None:
+        self.likely = {name: value[0].float().softmax(-1) for name, value in answers.items()}
+        self.seed = seed
 
     def chance(self, kind: str, name: str, slot: int, word: str | None = None) -> float:
         """How likely an answer is; the likeliest if none is named."""
