@@ -75,11 +75,15 @@ def main() -> None:
         "right one talks": share([speaker > listener for speaker, listener in moves]),
         "motion of the speaker's mouth": mean([speaker for speaker, _ in moves]),
         "motion of the listener's mouth": mean([listener for _, listener in moves]),
+        "right one talks, where the judge sees two": share(
+            [speaker > listener for row in rows if row["two"] for speaker, listener in row["moves"]]
+        ),
         "two people": share([row["two"] for row in rows]),
         "no cut": share([not row["cut"] for row in rows]),
     }
     print(json.dumps(figures, indent=1))
-    made_with = {"count": options.count, "together": options.together}
+    model = Path(options.model).name  # where it lies is nobody else's business
+    made_with = {"model": model, "count": options.count, "together": options.together}
     content = {"machine": machine(), **made_with, "figures": figures}
     (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -32,7 +32,7 @@ from openmocha.precision import matrix_dtype, usable_device
 from openmocha.prompt import Script, parse_prompt
 from openmocha.rewording import with_shot
 from openmocha.sampling import Quality, Sampling
-from openmocha.takes import GAP_S, Take, takes_of
+from openmocha.takes import GAP_S, Take, takes_of, with_people
 from openmocha.turns import NoTurnsError
 
 
@@ -146,6 +146,8 @@ class MoChaPipeline:
 
         num_clips = 1 if script is None else len(script.clips)
         takes = [Take(words, num_frames, one_shot=num_clips == 1)]  # as the paper: all at once
+        if script is not None and num_clips == 1:
+            takes = [with_people(takes[0], script, 0)]
         if script is not None and num_clips > 1 and speeches:
             if kind.continues and not together:
                 takes = self._takes(script, speeches, num_frames) or takes

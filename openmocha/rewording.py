@@ -50,18 +50,13 @@ def clip_alone(script: Script, number: int) -> str:
     return f"{text} {rest}".strip()
 
 
-def one_alone(script: Script, number: int, tag: str) -> str:
-    """What clip `number` says of one of its people: a shot of them as they are described, and the
-    sentences that name nobody else."""
-    sentences = SENTENCE.split(script.clips[number].text.strip())
-    own = [f"A shot of {tag}.", *(s for s in sentences if set(TAG.findall(s)) == {tag})]
-    return clip_alone(replace(script, clips=(Clip(" ".join(own)),)), 0)
-
-
 def _speaks(clip: Clip) -> str:
     """Who of several people speaks, where the script names them beside the text."""
-    others = set(TAG.findall(clip.text)) - {clip.speaker}
-    return f" {clip.speaker} speaks." if others and clip.speaker else ""
+    tags = set(TAG.findall(clip.text))
+    if len(tags) < 2 or clip.speaker not in tags:
+        return ""
+    end = "" if clip.text.rstrip()[-1] in ".!?" else "."
+    return f"{end} {clip.speaker} speaks."
 
 
 def _set_somewhere(script: Script, number: int) -> str:

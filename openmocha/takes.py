@@ -12,13 +12,15 @@ have learnt.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from openmocha import media
 from openmocha.backbones.backbone import Alone
 from openmocha.prompt import TAG, Clip, Script
-from openmocha.rewording import SENTENCE, clip_alone, one_alone
+from openmocha.rewording import clip_alone
 from openmocha.turns import NoTurnsError, starts_of_turns
+from openmocha.two_shot import first_sentence, said_of_one, speaker_of_two, two_shown
 
 GAP_S = 0.2  # between the recordings of two clips
 HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, as in toon's films
@@ -27,11 +29,11 @@ HEARD_FIRST = 2  # frames that a voice is heard before the picture cuts to it, a
 @dataclass(frozen=True)
 class Take:
     """`words` tell the model what is seen in `num_frames` frames (whole latent frames); `after` is
-    the number of the take that it goes on from, if any; `who` the tags of the people shown, from
-    left to right; `each` what is said of each of two, and `speaker` who of them speaks, where the
-    script says it beside the text;
-    `calm` the words without feelings, where a model retold them, and `apart` two people in one
-    shot, each told alone; `one_shot` whether its scene stays the same throughout."""
+    the number of the take that it goes on from, if any; `who` the tags of the one person named, or
+    of two who share the shot, from left to right; `each` what is said of each of two alone, and
+    `speaker` who of them speaks; `calm` the words without feelings, where a model retold them, and
+    `apart` two people in one shot, each told alone; `one_shot` whether its scene stays the same
+    throughout."""
 
     words: str
     num_frames: int
@@ -54,7 +56,7 @@ def takes_of(
     if len(speeches) > 1:
         cuts = cuts_between(speeches, fps, step)
     else:
-        cuts = cuts_within(speeches[0], len(script.clips), fps, step)
+        cuts = cuts_within(speeches[0], script, fps, step)
     ends = [*cuts, num_frames]
     lengths = [end - start for start, end in zip([0, *cuts], ends, strict=True)]
     if min(lengths) < step:  # not of several recordings, which media.MIN_SPEECH_S keeps longer
@@ -64,13 +66,19 @@ def takes_of(
     for number, length in enumerate(lengths):
         before = [k for k in range(number) if views[k] == views[number]]
         after = before[-1] if before else None
-        clip = script.clips[number]
-        who = from_left(clip)
-        both = len(who) == 2
-        each = tuple(one_alone(script, number, tag) for tag in who) if both else ()
-        speaker = who.index(clip.speaker) if both and clip.speaker in who else None
-        takes.append(Take(clip_alone(script, number), length, after, who, each, speaker))
+        take = Take(clip_alone(script, number), length, after)
+        takes.append(with_people(take, script, number))
     return takes
+
+
+def with_people(take: Take, script: Script, number: int) -> Take:
+    """The take of clip `number`, with whom it shows."""
+    clip = script.clips[number]
+    if who := two_shown(clip):
+        each = tuple(said_of_one(script, number, tag) for tag in who)
+        return replace(take, who=who, each=each, speaker=speaker_of_two(clip, who))
+    named = tuple(dict.fromkeys(TAG.findall(clip.text)))
+    return replace(take, who=named if len(named) == 1 else ())
 
 
 def cuts_between(speeches: Sequence[media.Speech], fps: int, step: int) -> list[int]:
@@ -82,23 +90,22 @@ def cuts_between(speeches: Sequence[media.Speech], fps: int, step: int) -> list[
     return cuts
 
 
-def cuts_within(speech: media.Speech, num_clips: int, fps: int, step: int) -> list[int]:
-    """The same for one recording of a conversation: just after another voice begins."""
-    starts = starts_of_turns(speech, num_clips)
-    return [step * math.ceil((start * fps + HEARD_FIRST) / step) for start in starts]
+def cuts_within(speech: media.Speech, script: Script, fps: int, step: int) -> list[int]:
+    """The same for one recording of a conversation: just after another voice begins; before it, in
+    a shot that goes on, where another mouth begins to speak."""
+    cuts = []
+    for start, (before, after) in zip(
+        starts_of_turns(speech, len(script.clips)), pairwise(script.clips), strict=True
+    ):
+        if view_of(before) == view_of(after):
+            cuts.append(step * math.floor(start * fps / step))
+        else:
+            cuts.append(step * math.ceil((start * fps + HEARD_FIRST) / step))
+    return cuts
 
 
-def from_left(clip: Clip) -> tuple[str, ...]:
-    """The tags of the people of a clip as they are first named, which is from left to right, unless
-    the first of two is said to be on the right."""
-    tags = tuple(dict.fromkeys(TAG.findall(clip.text)))
-    own = re.compile(rf"{tags[0]}\b(?:(?!Person)[^.])*?\bon the right") if len(tags) == 2 else None
-    return tags[::-1] if own and own.search(clip.text) else tags
-
-
-def view_of(clip: Clip) -> tuple[frozenset[str], str]:
-    """Who is seen (who speaks, where nobody is named), and the clip's first sentence: clips that
-    agree in both show the same shot, whoever of several people speaks in it."""
-    named = from_left(clip) or ((clip.speaker,) if clip.speaker else ())
-    sentence = SENTENCE.split(clip.text.strip(), maxsplit=1)[0]
-    return frozenset(named), " ".join(re.findall(r"\w+", sentence.lower()))
+def view_of(clip: Clip) -> tuple[str | None, str]:
+    """Who speaks, and the clip's first sentence: clips that agree in both show the same shot. Of
+    two people in one shot it does not matter who speaks."""
+    speaker = None if two_shown(clip) else clip.speaker
+    return speaker, " ".join(re.findall(r"\w+", first_sentence(clip).lower()))

@@ -301,6 +301,14 @@ def test_people_told_apart_reach_the_network(tiny, monkeypatch):
     ]
 
 
+def test_two_people_of_a_script_of_one_clip_are_known(tiny):
+    people = (Character("Person1", "A cat"), Character("Person2", "a dog"))
+    script = Script(people, (Clip("A shot of Person1 and Person2.", speaker="Person2"),))
+    (take,) = tiny(script, voice(0.5), seed=0, num_inference_steps=1).settings["takes"]
+    assert (take["who"], take["speaker"]) == (("Person1", "Person2"), 1)
+    assert take["each"] == ("A shot of a cat.", "A shot of a dog.")
+
+
 def test_text_is_padded_not_cut():
     short, long = torch.ones(1, 2, 5), 2 * torch.ones(1, 4, 5)
     tokens, mask = stack_text(

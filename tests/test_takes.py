@@ -13,7 +13,7 @@ from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.filming import denoise
 from openmocha.prompt import Character, Clip, Script, parse_prompt
 from openmocha.rewording import clip_alone
-from openmocha.takes import GAP_S, from_left, takes_of
+from openmocha.takes import GAP_S, takes_of
 from openmocha.toon.wording import LIGHTING, LIGHTS
 
 SHARED = Path(os.environ.get("OPENMOCHA_SHARED", Path(__file__).parents[2] / "shared"))
@@ -145,33 +145,31 @@ def test_another_speaker_in_the_same_words_is_another_shot():
 
 
 def test_two_people_in_one_shot_take_turns_without_a_cut():
-    words = "A medium shot of Person1 and Person2 in a park."
+    words = "A medium shot of Person1 and Person2 in a park"
     clips = tuple(Clip(words, speaker=tag) for tag in ("Person1", "Person2"))
-    clips += (Clip(f"{words} Person1 laughs."), Clip("A close-up of Person2."))
+    clips += (Clip(f"{words}. Person1 laughs."), Clip("A close-up of Person2.", "Person1"))
     takes = takes_of(Script(PEOPLE, clips), [voice(1.0)] * 4, 112, 24, 4)
     assert [take.after for take in takes] == [None, 0, 1, None]
     assert [take.who for take in takes] == [("Person1", "Person2")] * 3 + [("Person2",)]
+    assert [take.speaker for take in takes] == [0, 1, 0, None]
     assert takes[0].words.endswith("in a park. The young woman speaks.")
     assert takes[1].words.endswith("in a park. The elderly man speaks.")
-    assert "speaks" not in takes[3].words  # nobody else is there
-    assert [take.speaker for take in takes] == [0, 1, None, None]
+    assert takes[3].words == "A close-up of an elderly man."  # whoever is heard
     assert takes[2].each == (
-        "A shot of a young woman with long black hair, wearing a yellow dress. "
+        "A medium shot of a young woman with long black hair, wearing a yellow dress, in a park. "
         "The young woman laughs.",
-        "A shot of an elderly man.",
+        "A medium shot of an elderly man in a park.",
     )
+    assert not any(takes[3].each)
 
 
-def test_people_stand_from_left_to_right_as_they_are_named_unless_it_is_said():
-    for words, expected in {
-        "Person1 and Person2 talk.": ("Person1", "Person2"),
-        "Person2 sits on the left, Person1 on the right.": ("Person2", "Person1"),
-        "Person1 is on the right. Person2 is on the left.": ("Person2", "Person1"),
-        "Person1 nods. Person2 is on the right.": ("Person1", "Person2"),
-        "Person1 is on the right.": ("Person1",),
-        "Nobody is seen.": (),
-    }.items():
-        assert from_left(Clip(words)) == expected, words
+def test_in_a_shot_that_goes_on_a_turn_begins_before_the_voice(monkeypatch):
+    monkeypatch.setattr("openmocha.takes.starts_of_turns", lambda speech, number: [0.3, 0.75])
+    both = "Person1 and Person2 sit in a bar."
+    clips = (Clip(both), Clip(f"{both} Person2 nods."), Clip("A close-up of Person1."))
+    takes = takes_of(Script(PEOPLE, clips), [voice(1.0)], 24, 24, 4)
+    # 7.2 frames, no later; 18 frames and two more, before the cut
+    assert [take.num_frames for take in takes] == [4, 16, 4]
 
 
 @pytest.fixture
