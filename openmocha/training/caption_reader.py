@@ -2,6 +2,11 @@
 
 story -> caption -> text encoder (frozen) -> slots -> answers; the truth is the story's
 caption in other words -> text encoder -> slots; the truth is what is read of the caption as it was
+
+    python -m openmocha.training.caption_reader runs/reader --minutes 45
+
+trains the embedded model's reader on (its second part). What was trained with its slots can use
+those of runs/reader/final.
 """
 
 import copy
@@ -24,6 +29,8 @@ from openmocha.toon.labels import NO_ANSWER
 from openmocha.toon.other_words import in_other_words
 from openmocha.toon.stories import SOURCES, Story, make_story
 from openmocha.training.fit import FitConfig, fit
+from openmocha.training.model_step import model_of, step_parser
+from openmocha.training.muon import Muon
 
 BATCH_SIZE, FRESH = 128, 16  # captions of a step, and how many of them were never seen
 POOL_SIZE = 8_192
@@ -233,8 +240,29 @@ def widen_caption_reader(
         pooled(rng, partial(reworded, encoder, teacher, rng)),
         widening_loss,
         folder / "other_words",
-        FitConfig(time_budget_s=time_budget_s, learning_rate=1e-3, evaluate_every_s=120.0),
+        FitConfig(time_budget_s=time_budget_s, learning_rate=1e-3, warmup_steps=30),
+        make_optimizer=lambda parameters, config: Muon(parameters, lr=config.learning_rate),
     )
     assert isinstance(widened, CaptionReader)
     widened.save_pretrained(folder / "final")
     return widened
+
+
+def main() -> None:
+    """Command line; see the module docstring."""
+    options = step_parser(__doc__ or "").parse_args()
+    backbone, _ = model_of(options)
+    encoder = backbone.text_encoder
+    if encoder.reader is None:
+        raise ValueError(f"{options.model} has no caption reader to train on")
+    widen_caption_reader(
+        options.folder,
+        encoder.reader.requires_grad_(False),
+        time_budget_s=60 * options.minutes,
+        seed=options.seed,
+        encoder=encoder,
+    )
+
+
+if __name__ == "__main__":
+    main()
