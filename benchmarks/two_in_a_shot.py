@@ -21,6 +21,7 @@ from benchmarks.conversations import NEAR, script_of
 from benchmarks.intervals import mean, share
 from benchmarks.machine import machine
 from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
+from openmocha.contact_sheet import SheetFrames, contact_sheet, write_png
 from openmocha.evaluation.toon_scores import GUARD
 from openmocha.prompt import Clip, Script
 from openmocha.toon.captions import background
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--model", default="toon")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--together", action="store_true", help="one take, as in the paper")
+    parser.add_argument("--picture", type=Path, help="a frame per half second of the first film")
     parser.add_argument("--name", default="two_in_a_shot", help="of the file in benchmarks/results")
     options = parser.parse_args()
     pipeline, judge, rows = load_pipeline(options.model), load_judge(JUDGE), []
@@ -69,6 +71,10 @@ def main() -> None:
             script, turn = make_script(number, Path(folder))
             made = pipeline(script, seed=number, together=options.together)
             rows.append(measure(made.frames, turn, judge))
+            if options.picture is not None and number == 0:
+                shown = SheetFrames()
+                shown(made.frames)
+                write_png(options.picture, contact_sheet(shown.kept, columns=8))
             print(number, rows[-1], flush=True)
     moves = [turn for row in rows for turn in row["moves"]]
     figures = {
