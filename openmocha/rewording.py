@@ -45,18 +45,19 @@ def clip_alone(script: Script, number: int) -> str:
         seen.extend([found[0]] if first else [])
         return _in_place(told.whole if first else f"the {told.noun}", found)
 
-    text = TAG.sub(words_for, _set_somewhere(script, number) + _speaks(script.clips[number]))
+    told = _with_speaker(_set_somewhere(script, number), script.clips[number])
+    text = TAG.sub(words_for, told)
     rest = " ".join(people[tag].rest for tag in seen if people[tag].rest)
     return f"{text} {rest}".strip()
 
 
-def _speaks(clip: Clip) -> str:
-    """Who of several people speaks, where the script names them beside the text."""
+def _with_speaker(told: str, clip: Clip) -> str:
+    """What is told of a clip and who of several people speaks in it, where the script names them
+    beside the text."""
     tags = set(TAG.findall(clip.text))
     if len(tags) < 2 or clip.speaker not in tags:
-        return ""
-    end = "" if clip.text.rstrip()[-1] in ".!?" else "."
-    return f"{end} {clip.speaker} speaks."
+        return told
+    return f"{told}{'' if told[-1] in '.!?' else '.'} {clip.speaker} speaks."
 
 
 def _set_somewhere(script: Script, number: int) -> str:

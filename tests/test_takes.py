@@ -1,6 +1,7 @@
 """A take per clip of a script: where they cut, what each is told, what each goes on from."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,9 @@ def test_two_people_in_one_shot_take_turns_without_a_cut():
     assert [take.who for take in takes] == [("Person1", "Person2")] * 3 + [("Person2",)]
     assert [take.speaker for take in takes] == [0, 1, 0, None]
     assert takes[0].words.endswith("in a park. The young woman speaks.")
+    script = script_of("Person1 sits. Behind is a red wall.", "Person1 and Person2 talk")
+    script = replace(script, clips=(script.clips[0], replace(script.clips[1], speaker="Person2")))
+    assert clip_alone(script, 1).endswith("Behind is a red wall. The elderly man speaks.")
     assert takes[1].words.endswith("in a park. The elderly man speaks.")
     assert takes[3].words == "A close-up of an elderly man."  # whoever is heard
     assert takes[2].each == (
