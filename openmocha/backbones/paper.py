@@ -155,14 +155,16 @@ def told_story(story: Story) -> Told:
     one shot, each of them alone."""
     calm = without_feelings(story)
     words = caption_of(story, drop=0.0)
-    people = story.clips[0].cast if len(story.clips) == 1 else ()
-    apart = []
-    if len(people) > 1:
-        for number in range(len(people)):
-            one, speaks = alone(story, number), story.clips[0].speaker == number
-            told = told_story(one)
-            apart.append(Alone(told.words, told.calm, speaks))
-    return Told(words, None if calm == story else caption_of(calm, drop=0.0), tuple(apart))
+    return Told(words, None if calm == story else caption_of(calm, drop=0.0), told_apart(story))
+
+
+def told_apart(story: Story) -> tuple[Alone, ...]:
+    """The people of a story's one shot from left to right, each told alone; () if it shows one."""
+    clip = story.clips[0]
+    if len(story.clips) > 1 or len(clip.cast) == 1:
+        return ()
+    told = [told_story(alone(story, number)) for number in range(len(clip.cast))]
+    return tuple(Alone(one.words, one.calm, clip.speaker == k) for k, one in enumerate(told))
 
 
 def stack_text(texts: Sequence[TextTokens]) -> TextTokens:
