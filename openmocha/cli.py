@@ -4,8 +4,11 @@ Nothing heavy is imported before a command needs it, so `openmocha --help` answe
 A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
 """
 
+import atexit
 import json
+import os
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -47,12 +50,9 @@ app.add_typer(study, name="study")
 
 def main() -> None:
     """Entry point of the `openmocha` script."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # both must remove half-written files
-        signal.signal(number, _interrupt)
+    atexit.register(_leave)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # half-written files must be removed
     try:
         app()
     except KeyboardInterrupt:  # before or after the command itself
@@ -63,6 +63,15 @@ def main() -> None:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     interrupted.set()
     raise KeyboardInterrupt
+
+
+def _leave() -> None:
+    """The last of all exits. An interrupt inside exec(), by which importing libraries make their
+    dataclasses, has Python die of SIGINT whatever exit code is asked for, even if it was caught."""
+    if interrupted.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
 
 
 def _print_version(wanted: bool) -> None:

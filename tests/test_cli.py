@@ -251,6 +251,18 @@ def cpu_seconds_of_help() -> float:
     return os.times().children_user + os.times().children_system - before
 
 
+def test_interrupting_an_import_is_exit_code_130(folder):
+    """Libraries make their dataclasses by exec(); a slow machine is there when the signal comes."""
+    (folder / "slow_import.py").write_text(
+        "from openmocha import cli\n"
+        "@cli.app.command()\n"
+        "def wait(): exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n"
+        "cli.main()\n"
+    )
+    command = [sys.executable, "-m", "slow_import", "wait"]
+    assert subprocess.run(command, cwd=folder).returncode == 130
+
+
 @pytest.mark.parametrize(("number", "delay_s"), [(signal.SIGINT, 0.1), (signal.SIGTERM, 6.0)])
 def test_interrupting_leaves_nothing_behind(tiny_folder, folder, number, delay_s):
     # so large and fine that it is still denoising when the signal comes, on any machine
