@@ -19,6 +19,7 @@ from torch import Tensor
 from openmocha import media
 from openmocha.backbones.backbone import Backbone, Conditions, held
 from openmocha.continuation import Pass, holding_scene, overlap_of, passes, scene_of
+from openmocha.models.places import on_the_way
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
 
@@ -62,17 +63,19 @@ def _film(
     after_step = counted(making, sum(len(part) for part in planned))
     ends: list[Conditions] = []  # of each take: its last latents, and what was heard there
     for take, conditions, part in zip(takes, encoded, planned, strict=True):
+        conditions = replace(conditions, views=views_of(backbone, take, making.longest))
         if take.after is not None:
-            conditions = going_on(conditions, ends[take.after])
+            conditions = going_on(conditions, ends[take.after], part[-1].total)
         latents = None
         for one in part:
             if latents is not None:
                 conditions = replace(conditions, known=latents[:, :, -one.known :])
             noise = draw_noise(backbone, one.stop - one.start, making.sampling, generator)
-            heard = heard_in(backbone, conditions, one)
-            latents = denoise_in_memory(backbone, noise, heard, making.sampling, after_step)
-            if take.one_shot and conditions.scene is None:
-                conditions = replace(conditions, scene=scene_of(latents))
+            shown = part_of(backbone, conditions, one)
+            latents = denoise_in_memory(backbone, noise, shown, making.sampling, after_step)
+            if take.one_shot and conditions.scene is None and one.stop < one.total:
+                moved = 0 if conditions.views is None else moving_of(one.total, making.longest)
+                conditions = replace(conditions, scene=scene_of(latents[:, :, moved:]))
             yield as_frames(decode_shown(backbone, latents, one))
         assert latents is not None
         ends.append(end_of(backbone, conditions, latents, making.longest))
@@ -103,13 +106,30 @@ def counted(making: Making, num_passes: int) -> Callable[[], None]:
     return told
 
 
-def going_on(conditions: Conditions, before: Conditions) -> Conditions:
-    """A take's conditions that begin with the end of another: its latents, and its speech."""
-    speech = conditions.speech
+def views_of(backbone: Backbone, take: Take, longest: int) -> Tensor | None:
+    """Where a take's camera is (1, F, 3); None where it rests."""
+    if take.camera is None:
+        return None
+    total = backbone.format.num_latents(take.num_frames)
+    return on_the_way(*take.camera, total, moving_of(total, longest)).to(backbone.device)
+
+
+def moving_of(total: int, longest: int) -> int:
+    """In how many latent frames of a take a camera moves that does: in all of a take of one pass,
+    of a longer one in those that no other pass goes on from."""
+    return total if total <= longest else longest - overlap_of(longest)
+
+
+def going_on(conditions: Conditions, before: Conditions, total: int) -> Conditions:
+    """The conditions of a take of `total` latent frames that begins with the end of another: its
+    latents, its speech, and its camera, which rests from there on."""
+    speech, views = conditions.speech, before.views
+    if views is not None:
+        views = views[:, -1:].expand(-1, total, -1)
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
-    return replace(conditions, speech=speech, known=before.known)
+    return replace(conditions, speech=speech, known=before.known, views=views)
 
 
 def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:
@@ -120,8 +140,10 @@ def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest:
     return replace(conditions, known=kept, speech=speech)
 
 
-def heard_in(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:
-    """The conditions with the part of the speech that a pass needs."""
+def part_of(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:
+    """The conditions with the part of the speech and of the camera's way that a pass needs."""
+    if conditions.views is not None:
+        conditions = replace(conditions, views=conditions.views[:, one.start : one.stop])
     if conditions.speech is None:
         return conditions
     speech, windows = backbone.heard(conditions.speech, one.start, one.stop)

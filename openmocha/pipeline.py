@@ -194,7 +194,7 @@ class MoChaPipeline:
         speaking = recording is not None and not media.is_silent(recording)
         told = self.backbone.understood(takes, seed, speaking)
         return [
-            replace(take, words=one.words, calm=one.calm, apart=one.apart)
+            replace(take, words=one.words, calm=one.calm, apart=one.apart, camera=one.camera)
             for take, one in zip(takes, told, strict=True)
         ]
 

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 from openmocha import media
 from openmocha.backbones.backbone import Alone
+from openmocha.models.places import View
 from openmocha.prompt import TAG, Clip, Script
 from openmocha.rewording import clip_alone
 from openmocha.turns import NoTurnsError, starts_of_turns
@@ -32,8 +33,8 @@ class Take:
     the number of the take that it goes on from, if any; `who` the tags of the one person named, or
     of two who share the shot, from left to right; `each` what is said of each of two alone, and
     `speaker` who of them speaks; `calm` the words without feelings, where a model retold them, and
-    `apart` two people in one shot, each told alone; `one_shot` whether its scene stays the same
-    throughout."""
+    `apart` two people in one shot, each told alone; `camera` where one that moves is first and
+    last; `one_shot` whether its scene stays the same throughout."""
 
     words: str
     num_frames: int
@@ -43,6 +44,7 @@ class Take:
     speaker: int | None = None
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
+    camera: tuple[View, View] | None = None
     one_shot: bool = True
 
 

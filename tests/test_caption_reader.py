@@ -178,13 +178,13 @@ def test_time_is_told_where_it_is_asked_for():
     torch.manual_seed(0)
     timed, plain = PlaceEmbedding(8, times=True), PlaceEmbedding(8)
     places = timed(TIME_SPAN + 2, 2, 3)
-    assert places.shape == (TIME_SPAN + 2, 6, 8) and plain(5, 2, 3).shape == (1, 6, 8)
-    assert not torch.allclose(places[0], places[1])
-    assert torch.equal(places[TIME_SPAN - 1], places[-1])
+    assert places.shape == (1, TIME_SPAN + 2, 6, 8) and plain(5, 2, 3).shape == (1, 1, 6, 8)
+    assert not torch.allclose(places[0, 0], places[0, 1])
+    assert torch.equal(places[0, TIME_SPAN - 1], places[0, -1])
     with torch.no_grad():
         timed.linear.weight[:, 16:] = 0
         plain.linear.weight.copy_(timed.linear.weight[:, :16])
         plain.linear.bias.copy_(timed.linear.bias)
-    assert torch.allclose(timed(4, 2, 3), plain(4, 2, 3).expand(4, 6, 8), atol=1e-6)
+    assert torch.allclose(timed(4, 2, 3), plain(4, 2, 3).expand(1, 4, 6, 8), atol=1e-6)
     with pytest.raises(ValueError, match="set both"):
         with_settings(toon(), embed_places=False, embed_times=True)

@@ -143,7 +143,7 @@ def test_text_behind_the_mask_is_not_read_and_every_stream_is():
 def test_video_positions_are_relative_in_time_and_told_apart_in_space():
     from openmocha.models.attention import rotary_turns, rotate, video_angles
 
-    turns = rotary_turns(video_angles(4, 2, 3, 24, 100.0))
+    turns = rotary_turns(video_angles(4, 2, 3, 24, 100.0)[0])
     query, key = torch.randn(2, 24)
     logits = rotate(query.expand(24, -1), turns) @ rotate(key.expand(24, -1), turns).T
     logits = logits.reshape(4, 6, 4, 6)

@@ -23,6 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from openmocha import flow, media
+from openmocha.models.places import View
 from openmocha.sampling import MAX_SIDE, Sampling, check_size
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ class Conditions:
     form, speech tokens (1, S, layers, width) with the windows (F, W) into them (None: the model's
     own), clean first latents (1, C, K, h, w) that the film begins with (an image, or the end of
     what was made before), the words less their feelings, where they have any, the scene
-    (1, C, 1, h, w) that a pass goes on with (continuation.scene_of), and the people of a shot from
-    left to right, where it shows several (filming.velocity_apart)."""
+    (1, C, 1, h, w) that a pass goes on with (continuation.scene_of), the people of a shot from left
+    to right, where it shows several (filming.velocity_apart), and where the camera is in each
+    latent frame, (1, F, 3) as in models/places.py, None where it rests."""
 
     words: Any
     no_words: Any
@@ -103,6 +105,7 @@ class Conditions:
     calm: Any = None
     scene: Tensor | None = None
     apart: tuple["Alone", ...] = ()
+    views: Tensor | None = None
 
     @property
     def num_known(self) -> int:
@@ -129,11 +132,12 @@ class Alone:
 class Told:
     """A prompt in words that a model was trained with; `calm` is the same with everybody's feelings
     left out, None where nobody shows any; `apart` are two people in one shot, from left to right,
-    each told alone."""
+    each told alone; `camera` where a camera that moves is first and last."""
 
     words: str
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
+    camera: tuple[View, View] | None = None
 
 
 class Solver(ABC):

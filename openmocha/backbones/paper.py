@@ -18,6 +18,7 @@ from openmocha.backbones.backbone import (
     Told,
     mocha_passes,
 )
+from openmocha.models.places import View
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
@@ -26,6 +27,7 @@ from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
+from openmocha.toon.camera import clip_way, in_scene
 from openmocha.toon.caption_reader import CLIPS
 from openmocha.toon.captions import caption_of
 from openmocha.toon.retelling import People, Retelling, alone, without_feelings
@@ -126,10 +128,17 @@ class PaperBackbone(Backbone):
                 [stack_text(texts)],
                 None if conditions.speech is None else torch.cat(speeches),
                 conditions.windows,
+                views=self._views(conditions, num),
             )
         weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
         velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
         return velocity[None]
+
+    def _views(self, conditions: Conditions, num: int) -> Tensor | None:
+        """Where the camera is in each of `num` passes, for a model that has learnt to be told."""
+        if conditions.views is None or not self.transformer.config.told_views:
+            return None
+        return conditions.views.to(self.device).expand(num, -1, -1)
 
     def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """See the base class."""
@@ -151,11 +160,18 @@ class PaperBackbone(Backbone):
 
 
 def told_story(story: Story) -> Told:
-    """A story as the captions of the film set tell it, all of it; and where two people share its
-    one shot, each of them alone."""
+    """A story as the captions of the film set tell it, all of it; where two people share its one
+    shot, each of them alone; and how its camera moves, if it has one shot."""
     calm = without_feelings(story)
     words = caption_of(story, drop=0.0)
-    return Told(words, None if calm == story else caption_of(calm, drop=0.0), told_apart(story))
+    calm_words = None if calm == story else caption_of(calm, drop=0.0)
+    return Told(words, calm_words, told_apart(story), camera_of(story))
+
+
+def camera_of(story: Story) -> tuple[View, View] | None:
+    """Where the camera of a story's one shot is first and last, if it moves."""
+    first, last = (in_scene(view) for view in clip_way(story.clips[0]))
+    return None if first == last or len(story.clips) > 1 else (first, last)
 
 
 def told_apart(story: Story) -> tuple[Alone, ...]:

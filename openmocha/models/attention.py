@@ -9,6 +9,8 @@ import torch.nn.functional as nnf
 from einops import rearrange
 from torch import Tensor, nn
 
+from openmocha.models.places import places
+
 EPS = 1e-6
 
 
@@ -48,20 +50,26 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def video_angles(frames: int, rows: int, cols: int, head_width: int, theta: float) -> Tensor:
-    """3-D rotary angles (F h w, K/2): each pair of channels belongs to time, row or column.
+def video_angles(
+    frames: int, rows: int, cols: int, head_width: int, theta: float, views: Tensor | None = None
+) -> Tensor:
+    """3-D rotary angles (B, F h w, K/2): each pair of channels belongs to time, row or column.
 
-    Rows and columns take a third of the pairs each (rounded down), time the rest, as in Wan.
+    Rows and columns take a third of the pairs each (rounded down), time the rest, as in Wan. B is 1
+    without `views` (places.py), by which rows and columns are counted where they are seen.
     """
     spatial = 2 * (head_width // 6)
+    down, across = torch.arange(rows)[None, None], torch.arange(cols)[None, None]
+    if views is not None:
+        down, across = ((at + 1) * at.shape[-1] / 2 - 0.5 for at in places(rows, cols, views))
     axes = (
-        (torch.arange(frames), head_width - 2 * spatial, "F K -> F 1 1 K"),
-        (torch.arange(rows), spatial, "h K -> 1 h 1 K"),
-        (torch.arange(cols), spatial, "w K -> 1 1 w K"),
+        (torch.arange(frames)[None], head_width - 2 * spatial, "B F K -> B F 1 1 K"),
+        (down, spatial, "B F h K -> B F h 1 K"),
+        (across, spatial, "B F w K -> B F 1 w K"),
     )
     angles = [rearrange(rotary_angles(at, width, theta), shape) for at, width, shape in axes]
-    grid = [angle.expand(frames, rows, cols, -1) for angle in angles]
-    return rearrange(torch.cat(grid, dim=-1), "F h w K -> (F h w) K")
+    grid = [angle.expand(len(down), frames, rows, cols, -1) for angle in angles]
+    return rearrange(torch.cat(grid, dim=-1), "B F h w K -> B (F h w) K")
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -88,13 +96,13 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, turns: Tensor) -> Tensor:
-        """x (B, F, P, D), turns (2, F P, K/2) -> (B, F, P, D)."""
+        """x (B, F, P, D), turns (2, B, F P, K/2) -> (B, F, P, D)."""
         frames = x.shape[1]
         qkv = rearrange(
             self.query_key_value(x), "B F P (three N K) -> B (F P) three N K", three=3, N=self.heads
         )
         query_key, value = qkv.split((2, 1), dim=2)
-        query_key = rotate(self.query_key_norm(query_key), turns[:, :, None, None])
+        query_key = rotate(self.query_key_norm(query_key), turns[..., None, None, :])
         query, key = rearrange(query_key, "B T two N K -> two B N T K")
         value = rearrange(value, "B T 1 N K -> B N T K")
         attended = attend(query, key, value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from openmocha.models.attention import rotary_angles
 from openmocha.models.config import MoChaConfig
+from openmocha.models.places import middles, places
 
 SIGMA_FEATURES = 256  # sinusoidal features of the noise level
 PLACE_OCTAVES = 4
@@ -56,31 +57,33 @@ class PlaceEmbedding(nn.Module):
         self.times = times
         self.linear = nn.Linear((6 if times else 4) * PLACE_OCTAVES, width)
 
-    def forward(self, frames: int, rows: int, cols: int) -> Tensor:
-        """Embeddings (F, P, D), or (1, P, D) without times.
+    def forward(self, frames: int, rows: int, cols: int, views: Tensor | None = None) -> Tensor:
+        """Embeddings (B, F, P, D); without `views` (places.py) B is 1, and so is F without times.
 
         The picture spans -1 to 1 whatever its shape, TIME_SPAN latent frames span -1 to 1.
         """
         device = self.linear.weight.device
-        down, across = (
-            self._waves((torch.arange(n, device=device) + 0.5) * 2 / n - 1) for n in (rows, cols)
-        )
+        if views is None:
+            down, across = (middles(n, device)[None, None] for n in (rows, cols))
+        else:
+            down, across = places(rows, cols, views)
         waves = [
-            repeat(down, "h K -> 1 (h w) K", w=cols),
-            repeat(across, "w K -> 1 (h w) K", h=rows),
+            repeat(self._waves(down), "B F h K -> B F (h w) K", w=cols),
+            repeat(self._waves(across), "B F w K -> B F (h w) K", h=rows),
         ]
         if self.times:
             now = torch.arange(frames, device=device).clamp(max=TIME_SPAN - 1)
             late = self._waves((now + 0.5) * 2 / TIME_SPAN - 1)
-            waves = [repeat(wave, "1 P K -> F P K", F=frames) for wave in waves]
-            waves.append(repeat(late, "F K -> F P K", P=rows * cols))
+            waves = [wave.expand(-1, frames, -1, -1) for wave in waves]
+            waves.append(repeat(late, "F K -> B F P K", B=len(down), P=rows * cols))
         embedding: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
         return embedding
 
     @staticmethod
     def _waves(at: Tensor) -> Tensor:
+        """Sines and cosines (..., K) of places or times (...)."""
         octaves = torch.pi / 2 * 2 ** torch.arange(PLACE_OCTAVES, device=at.device)
-        angles = at[:, None] * octaves
+        angles = at[..., None] * octaves
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 

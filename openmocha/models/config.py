@@ -41,6 +41,7 @@ class MoChaConfig:
     embed_times: bool = False  # and its time in what is seen at once, from that one's beginning
     precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
     continues: bool = False  # trained with clean beginnings: makes takes of any length
+    told_views: bool = False  # trained with the camera's way (places.py); the paper has words alone
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
 
     def __post_init__(self) -> None:
@@ -112,6 +113,7 @@ def toon() -> MoChaConfig:
         embed_times=True,
         precondition=True,
         continues=True,
+        told_views=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
         rope_theta=100.0,
     )

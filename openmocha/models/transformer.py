@@ -171,13 +171,15 @@ class MoChaTransformer3DModel(nn.Module):
         speech: Tensor | None = None,
         speech_windows: Tensor | None = None,
         speech_window_mask: Tensor | None = None,
+        views: Tensor | None = None,
     ) -> Tensor:
         """Velocity (B, C, F, h, w) of noisy latents (B, C, F, h, w).
 
         sigma: (B,) or (B, F) in [0, 1], 1 = noise. text: for each stream (tokens (B, L, D_i), mask
         (B, L), True = valid). speech: (B, S, layers, width), None = zeros (no speech).
         speech_windows: (F, W) or (B, F, W) rows of S, None = uniform windows over S = F r tokens;
-        speech_window_mask likewise, True where a token is.
+        speech_window_mask likewise, True where a token is. views: (B, F, 3) where the camera is
+        (places.py), None = at rest.
 
         Raises ValueError where shapes do not fit.
         """
@@ -192,12 +194,12 @@ class MoChaTransformer3DModel(nn.Module):
         )
         x = self.patch_input(x)
         if self.place_embedding is not None:
-            x = x + self.place_embedding(frames, rows, cols).to(x.dtype)
+            x = x + self.place_embedding(frames, rows, cols, views).to(x.dtype)
         modulation, final = self.sigma_embedding(sigma)
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)
         head_width = self.config.width // self.config.heads
-        angles = video_angles(frames, rows, cols, head_width, self.config.rope_theta)
+        angles = video_angles(frames, rows, cols, head_width, self.config.rope_theta, views)
         turns = rotary_turns(angles).to(x.device)
         for block in self.blocks:
             inputs = (modulation, turns, text_tokens, text_mask, speech_tokens, windows)

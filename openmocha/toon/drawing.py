@@ -13,6 +13,7 @@ import skia
 
 from openmocha.toon.bodies import SHOULDER_Y, draw_arm, draw_body, feet_y, hip_y
 from openmocha.toon.brush import argb, fill, glow, oval, spot
+from openmocha.toon.camera import FOCUS_Y
 from openmocha.toon.faces import draw_behind_head, draw_head, head_turn, mouth_box
 from openmocha.toon.hair import draw_locks
 from openmocha.toon.looks import Look, make_look
@@ -155,7 +156,7 @@ def draw_frame(
         x, y, scale = _stand(look, clip, cast, width, height)
         canvas.save()
         # The camera closes in on the heads' height, so that a face never leaves the frame.
-        focus_y = (height - short) * 0.5 + 0.42 * short
+        focus_y = (height - short) * 0.5 + FOCUS_Y * short
         canvas.translate(width / 2, focus_y)
         canvas.scale(view.zoom, view.zoom)
         canvas.translate(x - width / 2 - view.pan[0] * short, y - focus_y + view.pan[1] * short)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from openmocha.toon.camera import clip_views
 from openmocha.toon.captions import caption_of
-from openmocha.toon.motion import clip_poses, clip_views
+from openmocha.toon.motion import clip_poses
 from openmocha.toon.mouths import mouth_track
 from openmocha.toon.poses import Pose, View
 from openmocha.toon.stories import Clip, Story, make_story

@@ -1,4 +1,4 @@
-"""How characters and camera move through one clip: a pose per frame, from the story and the speech.
+"""How characters move through one clip: a pose per frame, from the story and the speech.
 
 Every channel (head yaw, brow, left arm ...) is first a curve over the clip's frames and only then
 cut into poses. Legend: T frames of the clip; times are seconds from the start of the clip.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from openmocha.toon.poses import Arm, Pose, View
+from openmocha.toon.poses import Arm, Pose
 from openmocha.toon.stories import Cast, Clip, Story, story_rng
 
 Curve = np.ndarray  # (T,) float64
@@ -339,23 +339,3 @@ def poses_of(curves: Curves, mouth: np.ndarray | None) -> list[Pose]:
         )
         for t in range(len(head))
     ]
-
-
-def clip_views(story: Story, clip: Clip, num_frames: int) -> list[View]:
-    """The camera in every frame of a clip: it moves evenly from the first to the last."""
-    rng = story_rng("camera", story.split, story.source, story.seed, story.clips.index(clip))
-    size = rng.uniform(0.75, 1.25)
-    along = np.linspace(0.0, 1.0, num_frames)
-    along = 0.8 * along + 0.2 * along * along * (3 - 2 * along)
-    if clip.camera == "zoom in":
-        return [View(zoom=1.0 + 0.24 * size * float(a)) for a in along]
-    if clip.camera == "zoom out":
-        return [View(zoom=1.0 + 0.24 * size * float(1 - a)) for a in along]
-    if clip.camera in ("pan left", "pan right"):
-        way = 1 if clip.camera == "pan right" else -1
-        # Off-centre people come no nearer to the edge than the shot has them.
-        position = clip.cast[0].position if len(clip.cast) == 1 else "center"
-        middle = {"left": -0.5, "center": 0.0, "right": 0.5}[position]
-        pans = 0.18 * size * (way * (along - 0.5) + middle)
-        return [View(zoom=1.06, pan=(float(x), 0.0)) for x in pans]
-    return [View()] * num_frames

@@ -70,7 +70,8 @@ class AblationBudget:
 
 
 def small_config(attention: SpeechMode | Literal["none"]) -> MoChaConfig:
-    """About 3 million parameters; everything but the attention as in the embedded model."""
+    """About 3 million parameters; as in the embedded model but for the attention, and the camera,
+    of which it is told by words alone."""
     return with_settings(
         toon(),
         layers=6,
@@ -81,6 +82,7 @@ def small_config(attention: SpeechMode | Literal["none"]) -> MoChaConfig:
         speech_attention=attention,
         max_speech_tokens=NUM_FRAMES,
         continues=False,
+        told_views=False,
     )
 
 

@@ -40,8 +40,9 @@ def samples(seed: int, split: str) -> Iterator[Sample]:
 
 def draw_story(rng: np.random.Generator, story: Story, empty: bool) -> Iterator[Sample]:
     """Some frames of a story's first clip."""
+    from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses, clip_views
+    from openmocha.toon.motion import clip_poses
 
     clip = story.clips[0]
     clip = dataclasses.replace(clip, speaker=int(rng.integers(len(clip.cast))))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from openmocha.backbones.backbone import Conditions, held
 from openmocha.backbones.paper import PaperBackbone, told_story
 from openmocha.filming import denoise, denoising, draw_noise
+from openmocha.models.places import on_the_way
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.precision import mixed_precision
 from openmocha.sampling import FastStep, Sampling
@@ -197,9 +198,13 @@ def story_conditions(
     told = told_story(story)
     words = caption_of(story) if rng.random() < settings.untold_share else told.words
     calm = None if told.calm is None or words != told.words else backbone.encode_text(told.calm)
+    views = None
+    if told.camera is not None:
+        whole = backbone.format.num_latents(NUM_FRAMES)
+        views = on_the_way(*told.camera, whole, whole)[:, latents.start : latents.stop]
     conditions = Conditions(
         backbone.encode_text(words), backbone.encode_text(backbone.format.negative_prompt),
-        calm=calm,
+        calm=calm, views=views,
     )  # fmt: skip
     if story.source == "text":
         return conditions
@@ -252,7 +257,12 @@ def error_of(student: nn.Module, part: Stretch, device: torch.device) -> Tensor:
     sigmas[:, :known] = 0
     with mixed_precision(device):
         velocity = student(
-            part.noise, sigmas, [conditions.words], conditions.speech, conditions.windows
+            part.noise,
+            sigmas,
+            [conditions.words],
+            conditions.speech,
+            conditions.windows,
+            views=conditions.views,
         )
     return nnf.mse_loss(velocity[:, :, known:].float(), part.velocity[:, :, known:])
 

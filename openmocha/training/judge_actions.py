@@ -76,8 +76,9 @@ def read_stories(judge: Judge, numbers: Sequence[int], workers: int) -> list[Row
 
 def story_rows(judge: Judge, number: int) -> list[Row]:
     """The movement and the action of everybody in the first clip of a training story."""
+    from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses, clip_views
+    from openmocha.toon.motion import clip_poses
 
     rng = np.random.default_rng(number)
     story = make_story(number, SOURCES[number % len(SOURCES)])

@@ -106,8 +106,9 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     Keys: frames uint8 (128, 128, 3), mouth (P, 4) and boxes (P, 4, in 0..1) float16, pose
     (P, len(POSE)) float16, all NaN for an absent person; labels as of labels.visible_labels.
     """
+    from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses, clip_views
+    from openmocha.toon.motion import clip_poses
 
     clip = _with_speaker(rng, story.clips[0])
     story = dataclasses.replace(story, clips=(clip, *story.clips[1:]))

@@ -16,11 +16,14 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import PaperBackbone, told_story
 from openmocha.filming import denoise
 from openmocha.sampling import Sampling
+from openmocha.toon.camera import latent_views, story_views
+from openmocha.toon.films import Truth
 from openmocha.training.film_crops import mouth_mask, to_video
 
 # Of every eight films; near mouths are what is learnt from pairs.
@@ -81,6 +84,7 @@ def make_pair(
     conditions = Conditions(
         backbone.encode_text(told.words), backbone.encode_text(no_words), heard, windows,
         calm=None if told.calm is None else backbone.encode_text(told.calm),
+        views=views_of(film.truth, backbone.format.frames_per_latent),
     )  # fmt: skip
     sigmas = backbone.solver(sampling).sigmas.tolist()
     step = draw_step(sigmas, levels, seed)
@@ -92,6 +96,12 @@ def make_pair(
         opening = np.full_like(opening, np.nan)
     mouth = mouth_mask(boxes, *film.frames.shape[1:3])
     return Pair(film.frames, mouth, opening, *(x[0].cpu().half().numpy() for x in (encoded, own)))
+
+
+def views_of(truth: Truth, frames_per_latent: int) -> Tensor:
+    """Where a film's camera is (1, F, 3)."""
+    views = story_views(truth.story, truth.cut_frame, len(truth.mouth))
+    return torch.from_numpy(latent_views(views, frames_per_latent))[None]
 
 
 def draw_step(sigmas: Sequence[float], levels: tuple[float, float], seed: int) -> int:

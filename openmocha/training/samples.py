@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from openmocha.models.config import MoChaConfig
+from openmocha.models.places import AT_REST
 from openmocha.training.parallel import Ranks
 from openmocha.training.shards import (
     finished_shards,
@@ -67,6 +68,7 @@ class Sample:
     text: tuple[Array, ...]  # streams (L, D)
     speech: Array | None  # (S, layers, width); None = no speech
     windows: Array  # (F, W) rows of the slice
+    views: Array  # (F, 3) where the camera is (models/places.py)
     seed: int  # of the sample's noise
 
 
@@ -79,6 +81,7 @@ class Batch:
     text: list[tuple[Tensor, Tensor]]  # streams ((B, L, D), (B, L) bool)
     speech: Tensor | None  # (B, S, layers, width) float32
     speech_windows: Tensor  # (B, F, W) int64
+    views: Tensor  # (B, F, 3) float32
     seeds: tuple[int, ...]
 
 
@@ -232,8 +235,16 @@ def cut(
         text=shown_text(record, start, latent_frames, with_words) if text is None else text,
         speech=None if speech is None else speech[speech_start : speech_start + num_tokens],
         windows=windows,
+        views=seen_views(record, start, latent_frames),
         seed=seed,
     )
+
+
+def seen_views(record: dict[str, Array], start: int, latent_frames: int) -> Array:
+    """Where the camera is (F, 3) in a part of a record's film; at rest, where nobody knows."""
+    if "views" not in record:
+        return np.tile(np.array(AT_REST, np.float32), (latent_frames, 1))
+    return record["views"][start : start + latent_frames]
 
 
 def speech_slice(
@@ -271,6 +282,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         text=[_stack_text(stream) for stream in zip(*(s.text for s in samples), strict=True)],
         speech=_stack_speech([s.speech for s in samples]),
         speech_windows=torch.from_numpy(np.stack([s.windows for s in samples])),
+        views=torch.from_numpy(np.stack([s.views for s in samples])),
         seeds=tuple(s.seed for s in samples),
     )
 

@@ -37,6 +37,8 @@ class TrainingClip:
     speech: float32 (samples,) 16 kHz, that of the whole film of `num_frames`, or None.
     mouth_cells: uint8 (K, F, h, w), 1 where a mouth is.
     cut_frame: video frame of the film where it cuts to its second clip, if it does.
+    views: float32 (T / 4, 3), where the camera is in each latent frame of the film
+    (models/places.py), if that is known.
     """
 
     source: str
@@ -48,6 +50,7 @@ class TrainingClip:
     speech: np.ndarray[Any, Any] | None
     mouth_cells: np.ndarray[Any, Any]
     cut_frame: int | None = None
+    views: np.ndarray[Any, Any] | None = None
 
 
 class VideoEncoder(Protocol):
@@ -95,6 +98,8 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
             tensors["speech_tokens"] = speech_tokens.float().numpy().astype(np.float16)
         if clip.cut_frame is not None:
             tensors["cut_frame"] = np.asarray([clip.cut_frame], np.int32)
+        if clip.views is not None:
+            tensors["views"] = clip.views.astype(np.float32)
         tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from openmocha.toon.camera import latent_views
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import FPS, NUM_FRAMES, draw_scenes, film_scenes
 from openmocha.toon.stories import make_story
@@ -98,6 +99,7 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
         speech=None if plan.source == "text" else np.sum([t.speech for t in turns], axis=0),
         mouth_cells=np.stack(cells),
         cut_frame=cut,
+        views=latent_views([v for scene in scenes for v in scene.views], FRAMES_PER_LATENT),
     )
 
 

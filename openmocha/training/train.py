@@ -145,14 +145,21 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
     """Train to the end of the stage, or until it is stopped."""
     model, ema, optimizer = training.model.train(), training.ema, training.optimizer
     config, device = training.config, next(training.model.parameters()).device
+    told_views = isinstance(model.config, MoChaConfig) and model.config.told_views
     counted_s = ready_s = time.monotonic()
     for batch in prefetch(batches, training.progress.stage_step):
         waited_s = time.monotonic() - ready_s
         batch = to_device(batch, device)
         corrupted = corrupt(batch, config.objective)
+        seen = {"views": batch.views} if told_views else {}
         with mixed_precision(device, None if config.autocast else torch.float32):
             velocity = model(
-                corrupted.noisy, corrupted.sigma, batch.text, batch.speech, batch.speech_windows
+                corrupted.noisy,
+                corrupted.sigma,
+                batch.text,
+                batch.speech,
+                batch.speech_windows,
+                **seen,
             )
         loss = weighted_loss(velocity.float(), corrupted.target, corrupted.weights)
         optimizer.zero_grad(set_to_none=True)
@@ -322,6 +329,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         text=[(tokens.to(device), mask.to(device)) for tokens, mask in batch.text],
         speech=None if batch.speech is None else batch.speech.to(device),
         speech_windows=batch.speech_windows.to(device),
+        views=batch.views.to(device),
     )
 
 
