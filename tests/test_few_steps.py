@@ -91,8 +91,8 @@ def test_batches_are_long_enough_and_partly_new():
 
 def test_a_student_learns_and_its_model_stays(backbone, tmp_path):
     before = {name: weight.clone() for name, weight in backbone.transformer.state_dict().items()}
-    settings = FewStepsTraining(kept=2, new_share=0.01, learning_rate=3e-3)
-    train_few_steps(backbone, EIGHT, tmp_path, time_budget_s=8, settings=settings, held_out=1)
+    settings = FewStepsTraining(kept=2, new_share=0.01, learning_rate=3e-3, steps=16)
+    train_few_steps(backbone, EIGHT, tmp_path, time_budget_s=600, settings=settings, held_out=1)
     student = MoChaTransformer3DModel.from_pretrained(tmp_path / "final")
     first = Stretches([make_stretch(backbone, EIGHT, settings, 0)])  # the first that is learnt from
     now, then = (

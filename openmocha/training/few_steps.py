@@ -64,6 +64,7 @@ class FewStepsTraining:
     batch_films: float = 2.0  # stretches of a batch are as long together as so many films
     new_share: float = 0.5  # as much of a batch's length is made anew: of less it learns by heart
     learning_rate: float = 1e-3
+    steps: int = 100_000  # if time suffices
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def train_few_steps(
         partial(few_steps_loss, device=backbone.device),
         folder / "training",
         FitConfig(
+            steps=settings.steps,
             time_budget_s=time_budget_s,
             learning_rate=settings.learning_rate,
             warmup_steps=30,
