@@ -90,8 +90,9 @@ def errors(pipeline: MoChaPipeline, batch: Batch, speech: Tensor, sigma: float) 
     noise = torch.randn(batch.latents.shape, generator=generator)
     sigmas = torch.full((len(noise),), sigma)
     noisy = add_noise(batch.latents, noise, sigmas)
+    views = batch.views if pipeline.backbone.format.told_views else None
     velocity = pipeline.backbone.transformer(
-        noisy, sigmas, batch.text, speech, batch.speech_windows
+        noisy, sigmas, batch.text, speech, batch.speech_windows, views=views
     )
     error = (velocity - velocity_target(batch.latents, noise)).square()
     mouth = repeat(batch.mouth_cells > 0, "B F h w -> B C F h w", C=error.shape[1])

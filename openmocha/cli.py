@@ -66,12 +66,14 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _leave() -> None:
-    """The last of all exits. An interrupt inside exec(), by which importing libraries make their
-    dataclasses, has Python die of SIGINT whatever exit code is asked for, even if it was caught."""
+    """The last thing done on exit. An interrupt inside exec(), by which libraries make dataclasses
+    as they are imported, has Python die of SIGINT whatever the exit code, even if it was caught."""
     if interrupted.is_set():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # whoever read may be gone
+            os._exit(130)
 
 
 def _print_version(wanted: bool) -> None:

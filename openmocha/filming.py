@@ -122,10 +122,11 @@ def moving_of(total: int, longest: int) -> int:
 
 def going_on(conditions: Conditions, before: Conditions, total: int) -> Conditions:
     """The conditions of a take of `total` latent frames that begins with the end of another: its
-    latents, its speech, and its camera, which rests from there on."""
+    latents, its speech, and its camera, which then rests where it is."""
     speech, views = conditions.speech, before.views
     if views is not None:
-        views = views[:, -1:].expand(-1, total, -1)
+        rest = views[:, -1:].expand(-1, total - views.shape[1], -1)
+        views = torch.cat([views, rest], dim=1)
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
@@ -137,7 +138,8 @@ def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest:
     kept = latents[:, :, -overlap_of(longest) :]
     num_tokens = kept.shape[2] * backbone.format.frames_per_latent
     speech = None if conditions.speech is None else conditions.speech[:, -num_tokens:]
-    return replace(conditions, known=kept, speech=speech)
+    views = None if conditions.views is None else conditions.views[:, -kept.shape[2] :]
+    return replace(conditions, known=kept, speech=speech, views=views)
 
 
 def part_of(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:

@@ -193,10 +193,12 @@ class MoChaPipeline:
         """The takes in the model's own words."""
         speaking = recording is not None and not media.is_silent(recording)
         told = self.backbone.understood(takes, seed, speaking)
-        return [
-            replace(take, words=one.words, calm=one.calm, apart=one.apart, camera=one.camera)
-            for take, one in zip(takes, told, strict=True)
-        ]
+        retold = []
+        for take, one in zip(takes, told, strict=True):
+            camera = one.camera if self.backbone.format.told_views else None
+            take = replace(take, words=one.words, calm=one.calm, apart=one.apart, camera=camera)
+            retold.append(take)
+        return retold
 
     def _identity(self) -> dict[str, Any]:
         """Which model made a film, and on what."""

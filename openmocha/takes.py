@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from openmocha import media
 from openmocha.backbones.backbone import Alone
-from openmocha.models.places import View
+from openmocha.models.places import SceneView
 from openmocha.prompt import TAG, Clip, Script
 from openmocha.rewording import clip_alone
 from openmocha.turns import NoTurnsError, starts_of_turns
@@ -44,7 +44,7 @@ class Take:
     speaker: int | None = None
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
-    camera: tuple[View, View] | None = None
+    camera: tuple[SceneView, SceneView] | None = None
     one_shot: bool = True
 
 

@@ -8,7 +8,7 @@ import torch
 
 from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
-from openmocha.backbones.paper import told_story
+from openmocha.backbones.paper import TOLD_ZOOM, told_story
 from openmocha.continuation import passes
 from openmocha.filming import going_on, moving_of, part_of, views_of
 from openmocha.models.attention import video_angles
@@ -118,7 +118,8 @@ def test_a_camera_that_moves_is_told_and_one_that_rests_is_not():
         told = told_story(moved).camera
         assert (told is None) == (camera == "static")
         if told is not None:
-            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0]))
+            size = TOLD_ZOOM if camera.startswith("zoom") else 1.0
+            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0], size))
     assert told_story(make_story(1, "dialogue", "train")).camera is None
 
 
@@ -133,8 +134,11 @@ def test_a_camera_moves_before_others_go_on_from_it(longer):
     parts = [part_of(longer.backbone, Conditions(0, 0, views=views), one) for one in passes(18, 8)]
     assert torch.equal(parts[0].views, views[:, :8])
     assert all(torch.equal(part.views, views[:, -8:]) for part in parts[1:])
-    later = going_on(Conditions(0, 0, views=views), Conditions(0, 0, views=views[:, :4]), 11)
-    assert torch.equal(later.views, views[:, 3:4].expand(1, 11, 3))
+    # of another take that ends with `before` and is seen to move there, then rests
+    before = Conditions(0, 0, views=views[:, 1:4])
+    later = going_on(Conditions(0, 0, views=views), before, 11)
+    assert torch.equal(later.views[:, :3], before.views)
+    assert torch.equal(later.views[:, 3:], views[:, 3:4].expand(1, 8, 3))
     assert going_on(Conditions(0, 0, views=views), Conditions(0, 0), 11).views is None
     assert views_of(longer.backbone, replace(take, camera=None), 8) is None
 
@@ -158,8 +162,8 @@ def test_a_model_is_told_of_its_camera_if_it_has_learnt_to(longer, monkeypatch):
     longer.sampling = replace(longer.sampling, retell=True)
     films = []
     for told in (False, True):
-        config = replace(transformer.config, told_views=told)
-        monkeypatch.setattr(transformer, "config", config)
+        known = replace(longer.backbone.format, told_views=told)
+        monkeypatch.setattr(longer.backbone, "format", known)
         seen.clear()
         films.append(longer("A cat talks.", num_frames=32, seed=5).frames)
         assert all((views is not None) == told for views in seen)

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from openmocha import flow, media
-from openmocha.models.places import View
+from openmocha.models.places import SceneView
 from openmocha.sampling import MAX_SIDE, Sampling, check_size
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class FilmFormat:
     needs_prompt: bool = True
     needs_speech: bool = False
     hears: bool = True
+    told_views: bool = False  # is told where the camera is (models/places.py)
 
     def check_request(self, sampling: Sampling, prompt: str, speech: bool, image: bool) -> None:
         """Raise ValueError for anything asked that this model cannot do."""
@@ -137,7 +138,7 @@ class Told:
     words: str
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
-    camera: tuple[View, View] | None = None
+    camera: tuple[SceneView, SceneView] | None = None
 
 
 class Solver(ABC):

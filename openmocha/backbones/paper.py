@@ -18,7 +18,7 @@ from openmocha.backbones.backbone import (
     Told,
     mocha_passes,
 )
-from openmocha.models.places import View
+from openmocha.models.places import SceneView
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.models.transformer import MoChaTransformer3DModel
@@ -27,7 +27,7 @@ from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
-from openmocha.toon.camera import clip_way, in_scene
+from openmocha.toon.camera import at_rest, clip_way, in_scene
 from openmocha.toon.caption_reader import CLIPS
 from openmocha.toon.captions import caption_of
 from openmocha.toon.retelling import People, Retelling, alone, without_feelings
@@ -69,6 +69,7 @@ class PaperBackbone(Backbone):
             side_multiple=transformer.config.patch * vae.config.pixels_per_latent,
             takes_image=True,
             continues=transformer.config.continues,
+            told_views=transformer.config.told_views,
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -104,7 +105,8 @@ class PaperBackbone(Backbone):
                 continue
             each = [self.text_encoder.answers(words) for words in take.each]
             people = People(take.who, each, take.speaker)
-            told.append(told_story(film.story(answers, len(shown), people)))
+            story = film.story(answers, len(shown), people)
+            told.append(told_story(story if take.after is None else at_rest(story)))
         return told
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
@@ -132,17 +134,11 @@ class PaperBackbone(Backbone):
                 [stack_text(texts)],
                 None if conditions.speech is None else torch.cat(speeches),
                 conditions.windows,
-                views=self._views(conditions, num),
+                views=None if conditions.views is None else conditions.views.expand(num, -1, -1),
             )
         weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
         velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
         return velocity[None]
-
-    def _views(self, conditions: Conditions, num: int) -> Tensor | None:
-        """Where the camera is in each of `num` passes, for a model that has learnt to be told."""
-        if conditions.views is None or not self.transformer.config.told_views:
-            return None
-        return conditions.views.to(self.device).expand(num, -1, -1)
 
     def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """See the base class."""
@@ -172,7 +168,7 @@ def told_story(story: Story) -> Told:
     return Told(words, calm_words, told_apart(story), camera_of(story))
 
 
-def camera_of(story: Story) -> tuple[View, View] | None:
+def camera_of(story: Story) -> tuple[SceneView, SceneView] | None:
     """Where the camera of a story's one shot is first and last, if it moves."""
     clip = story.clips[0]
     size = TOLD_ZOOM if clip.camera.startswith("zoom") else 1.0

@@ -59,11 +59,13 @@ def video_angles(
     without `views` (places.py), by which rows and columns are counted where they are seen.
     """
     spatial = 2 * (head_width // 6)
-    down, across = torch.arange(rows)[None, None], torch.arange(cols)[None, None]
+    device = None if views is None else views.device
+    times, down, across = (torch.arange(n, device=device) for n in (frames, rows, cols))
+    down, across = down[None, None], across[None, None]
     if views is not None:
         down, across = ((at + 1) * at.shape[-1] / 2 - 0.5 for at in places(rows, cols, views))
     axes = (
-        (torch.arange(frames)[None], head_width - 2 * spatial, "B F K -> B F 1 1 K"),
+        (times[None], head_width - 2 * spatial, "B F K -> B F 1 1 K"),
         (down, spatial, "B F h K -> B F h 1 K"),
         (across, spatial, "B F w K -> B F 1 w K"),
     )

@@ -44,8 +44,9 @@ class SigmaEmbedding(nn.Module):
 
 
 class PlaceEmbedding(nn.Module):
-    """Where in the picture a token is, from sinusoids of its height and width in the frame, and,
-    with `times`, how late in what the network sees at once (a whole film, a crop, a take).
+    """Where in the picture a token is (in the scene, where the camera moves), from sinusoids of its
+    height and width, and, with `times`, how late in what the network sees at once (a whole film, a
+    crop, a take).
 
     Rotary positions tell tokens apart only by how far they are from each other; a small network
     that trains for an hour learns sooner what belongs at the top and in the middle, and which of
@@ -60,7 +61,7 @@ class PlaceEmbedding(nn.Module):
     def forward(self, frames: int, rows: int, cols: int, views: Tensor | None = None) -> Tensor:
         """Embeddings (B, F, P, D); without `views` (places.py) B is 1, and so is F without times.
 
-        The picture spans -1 to 1 whatever its shape, TIME_SPAN latent frames span -1 to 1.
+        At rest the picture spans -1 to 1 whatever its shape; TIME_SPAN latent frames span -1 to 1.
         """
         device = self.linear.weight.device
         if views is None:

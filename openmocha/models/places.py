@@ -10,8 +10,8 @@ Dimension letters: B batch, F latent frames, h w rows and columns, n any of thes
 import torch
 from torch import Tensor
 
-View = tuple[float, float, float]  # zoom, x, y
-AT_REST: View = (1.0, 0.0, 0.0)
+SceneView = tuple[float, float, float]  # zoom, x, y
+AT_REST: SceneView = (1.0, 0.0, 0.0)
 
 
 def places(rows: int, cols: int, views: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def middles(count: int, device: torch.device) -> Tensor:
     return (torch.arange(count, device=device) + 0.5) * 2 / count - 1
 
 
-def on_the_way(first: View, last: View, frames: int, moving: int) -> Tensor:
+def on_the_way(first: SceneView, last: SceneView, frames: int, moving: int) -> Tensor:
     """Views (1, F, 3) of a camera that moves evenly in the first `moving` latent frames, then
     rests.
 

@@ -5,6 +5,7 @@ moves half as much.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -55,6 +56,12 @@ def story_views(story: Story, cut_frame: int | None, num_frames: int) -> list[Vi
     lengths = [stop - start for start, stop in pairwise(ends)]
     parts = zip(story.clips, lengths, strict=True)
     return [view for clip, length in parts for view in clip_views(story, clip, length)]
+
+
+def at_rest(story: Story) -> Story:
+    """The same story, whose camera does not move."""
+    clips = [replace(clip, camera="static") for clip in story.clips]
+    return replace(story, clips=tuple(clips))
 
 
 def in_scene(view: View) -> tuple[float, float, float]:

@@ -201,9 +201,10 @@ def story_conditions(
     words = caption_of(story) if rng.random() < settings.untold_share else told.words
     calm = None if told.calm is None or words != told.words else backbone.encode_text(told.calm)
     views = None
-    if told.camera is not None:
+    if told.camera is not None and backbone.format.told_views:
         whole = backbone.format.num_latents(NUM_FRAMES)
         views = on_the_way(*told.camera, whole, whole)[:, latents.start : latents.stop]
+        views = views.to(backbone.device)
     conditions = Conditions(
         backbone.encode_text(words), backbone.encode_text(backbone.format.negative_prompt),
         calm=calm, views=views,

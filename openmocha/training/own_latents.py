@@ -84,7 +84,7 @@ def make_pair(
     conditions = Conditions(
         backbone.encode_text(told.words), backbone.encode_text(no_words), heard, windows,
         calm=None if told.calm is None else backbone.encode_text(told.calm),
-        views=views_of(film.truth, backbone.format.frames_per_latent),
+        views=views_of(backbone, film.truth),
     )  # fmt: skip
     sigmas = backbone.solver(sampling).sigmas.tolist()
     step = draw_step(sigmas, levels, seed)
@@ -98,10 +98,13 @@ def make_pair(
     return Pair(film.frames, mouth, opening, *(x[0].cpu().half().numpy() for x in (encoded, own)))
 
 
-def views_of(truth: Truth, frames_per_latent: int) -> Tensor:
-    """Where a film's camera is (1, F, 3)."""
+def views_of(backbone: PaperBackbone, truth: Truth) -> Tensor | None:
+    """Where a film's camera is (1, F, 3), for a model that is told it."""
+    if not backbone.format.told_views:
+        return None
     views = story_views(truth.story, truth.cut_frame, len(truth.mouth))
-    return torch.from_numpy(latent_views(views, frames_per_latent))[None]
+    seen = torch.from_numpy(latent_views(views, backbone.format.frames_per_latent))
+    return seen[None].to(backbone.device)
 
 
 def draw_step(sigmas: Sequence[float], levels: tuple[float, float], seed: int) -> int:
