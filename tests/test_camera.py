@@ -8,7 +8,7 @@ import torch
 
 from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
-from openmocha.backbones.paper import TOLD_ZOOM, told_story
+from openmocha.backbones.paper import told_story
 from openmocha.continuation import passes
 from openmocha.filming import going_on, moving_of, part_of, views_of
 from openmocha.models.attention import video_angles
@@ -118,8 +118,7 @@ def test_a_camera_that_moves_is_told_and_one_that_rests_is_not():
         told = told_story(moved).camera
         assert (told is None) == (camera == "static")
         if told is not None:
-            size = TOLD_ZOOM if camera.startswith("zoom") else 1.0
-            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0], size))
+            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0]))
     assert told_story(make_story(1, "dialogue", "train")).camera is None
 
 

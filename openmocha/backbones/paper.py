@@ -33,10 +33,6 @@ from openmocha.toon.captions import caption_of
 from openmocha.toon.retelling import People, Retelling, alone, without_feelings
 from openmocha.toon.stories import Story
 
-# The embedded model makes a third of a zoom that it is told, so it is told more than there is
-# (docs/training-log.md); to pans it keeps.
-TOLD_ZOOM = 2.2
-
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
 
 
@@ -170,9 +166,7 @@ def told_story(story: Story) -> Told:
 
 def camera_of(story: Story) -> tuple[SceneView, SceneView] | None:
     """Where the camera of a story's one shot is first and last, if it moves."""
-    clip = story.clips[0]
-    size = TOLD_ZOOM if clip.camera.startswith("zoom") else 1.0
-    first, last = (in_scene(view) for view in clip_way(clip, size))
+    first, last = (in_scene(view) for view in clip_way(story.clips[0]))
     return None if first == last or len(story.clips) > 1 else (first, last)
 
 
