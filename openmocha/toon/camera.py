@@ -15,7 +15,6 @@ from openmocha.toon.poses import View
 from openmocha.toon.stories import Clip, Story, story_rng
 
 FOCUS_Y = 0.42  # what a camera closes in on, from the top of the frame's middle square
-
 ZOOM, PAN = 0.24, 0.18  # of an average move
 PAN_ZOOM = 1.06  # nobody is nearer to the edge than in a shot at rest
 
