@@ -123,6 +123,8 @@ class PaperBackbone(Backbone):
         sigmas[:, : conditions.num_known] = 0
         network = self.guided_transformer if sampling.folded else self.transformer
         assert network is not None  # a model without it has no quality "fast"
+        views = conditions.views
+        seen = {} if views is None else {"views": views.expand(num, -1, -1)}
         with mixed_precision(self.device, self.dtype):
             velocities = network(
                 batch,
@@ -130,7 +132,7 @@ class PaperBackbone(Backbone):
                 [stack_text(texts)],
                 None if conditions.speech is None else torch.cat(speeches),
                 conditions.windows,
-                views=None if conditions.views is None else conditions.views.expand(num, -1, -1),
+                **seen,
             )
         weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
         velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
