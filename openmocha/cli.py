@@ -4,14 +4,9 @@ Nothing heavy is imported before a command needs it, so `openmocha --help` answe
 A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
 """
 
-import atexit
 import json
-import os
-import signal
-import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +21,7 @@ from openmocha.terminal import (
     Json,
     MemoryName,
     QualityName,
-    interrupted,
+    heed_interrupts,
     own_warnings,
     parse_size,
     plain_errors,
@@ -50,30 +45,12 @@ app.add_typer(study, name="study")
 
 def main() -> None:
     """Entry point of the `openmocha` script."""
-    atexit.register(_leave)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # half-written files must be removed
+    heed_interrupts()
     try:
         app()
     except KeyboardInterrupt:  # before or after the command itself
         typer.echo("interrupted; no half-written file was left behind", err=True)
         raise SystemExit(130) from None
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    interrupted.set()
-    raise KeyboardInterrupt
-
-
-def _leave() -> None:
-    """The last thing done on exit. An interrupt inside exec(), by which libraries make dataclasses
-    as they are imported, has Python die of SIGINT whatever the exit code, even if it was caught."""
-    if interrupted.is_set():
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:  # whoever read may be gone
-            os._exit(130)
 
 
 def _print_version(wanted: bool) -> None:

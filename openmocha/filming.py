@@ -74,8 +74,8 @@ def _film(
             shown = part_of(backbone, conditions, one)
             latents = denoise_in_memory(backbone, noise, shown, making.sampling, after_step)
             if take.one_shot and conditions.scene is None and one.stop < one.total:
-                moved = 0 if conditions.views is None else moving_of(one.total, making.longest)
-                conditions = replace(conditions, scene=scene_of(latents[:, :, moved:]))
+                at_rest = 0 if conditions.views is None else -overlap_of(making.longest)
+                conditions = replace(conditions, scene=scene_of(latents[:, :, at_rest:]))
             yield as_frames(decode_shown(backbone, latents, one))
         assert latents is not None
         ends.append(end_of(backbone, conditions, latents, making.longest))

@@ -3,12 +3,17 @@
 A user's mistake is one sentence and exit code 2, an interrupt is exit code 130.
 """
 
+import atexit
 import contextlib
 import json
+import os
 import re
+import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +46,30 @@ def parse_size(size: str | None) -> tuple[int | None, int | None]:
         raise ValueError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 192x128")
     width, height = map(int, size.lower().split("x"))
     return width, height
+
+
+def heed_interrupts() -> None:
+    """Have signals that end a process raise KeyboardInterrupt, so that half-written files are
+    removed, and the process end with exit code 130 then."""
+    atexit.register(_leave)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _leave() -> None:
+    """The last thing done on exit. An interrupt inside exec(), by which libraries make dataclasses
+    as they are imported, has Python die of SIGINT whatever the exit code, even if it was caught."""
+    if interrupted.is_set():
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # whoever read may be gone
+            os._exit(130)
 
 
 def report(result: dict[str, Any], sentence: str, as_json: bool) -> None:

@@ -26,6 +26,21 @@ def tiny_folder(tiny: "MoChaPipeline", tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
+def longer(tiny: "MoChaPipeline", monkeypatch: pytest.MonkeyPatch) -> Iterator["MoChaPipeline"]:
+    """The tiny model makes 8 latent frames a pass; here 3 of them are known."""
+    import torch
+
+    from openmocha import continuation
+
+    monkeypatch.setattr(continuation, "KNOWN", 3 / 8)
+    sampling = tiny.sampling
+    tiny.to("cpu", torch.float32)
+    yield tiny
+    tiny.sampling = sampling
+    tiny.to("cpu")
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 kB."""
     folder = tmp_path / "disk"

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import told_story
-from openmocha.continuation import passes
-from openmocha.filming import going_on, moving_of, part_of, views_of
+from openmocha.continuation import passes, scene_of
+from openmocha.filming import Making, film_pieces, going_on, moving_of, part_of, views_of
 from openmocha.models.attention import video_angles
 from openmocha.models.conditions import PlaceEmbedding
 from openmocha.models.config import with_settings
@@ -142,6 +141,26 @@ def test_a_camera_moves_before_others_go_on_from_it(longer):
     assert views_of(longer.backbone, replace(take, camera=None), 8) is None
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("camera", [MOVE, None])
+def test_the_scene_that_is_held_is_that_of_a_camera_at_rest(longer, monkeypatch, camera):
+    backbone, seen = longer.backbone, []
+    plain = type(backbone).velocity
+
+    def watching(backbone, latents, sigma, conditions, sampling):
+        seen.append(conditions)
+        return plain(backbone, latents, sigma, replace(conditions, views=None), sampling)
+
+    monkeypatch.setattr(type(backbone), "velocity", watching)
+    words = backbone.encode_text("A cat talks.")
+    take = Take("A cat talks.", 4 * 18, camera=camera)
+    making = Making(longer.sampling, 8, seed=5)
+    list(film_pieces(backbone, [take], [Conditions(words, words)], making))
+    second = next(conditions for conditions in seen if conditions.scene is not None)
+    at_rest = torch.equal(second.scene, scene_of(second.known))  # of the three that it goes on from
+    assert at_rest == (camera is not None)
+
+
 def test_a_model_is_told_of_its_camera_if_it_has_learnt_to(longer, monkeypatch):
     transformer = longer.backbone.transformer
     plain, seen = transformer.forward, []
@@ -177,14 +196,3 @@ def test_a_record_keeps_the_cameras_way():
     assert np.array_equal(seen_views(record, 3, 4), views[3:7])
     unknown = read_record(encode_clips([replace(clip, views=None)], ENCODERS)[0])
     assert np.array_equal(seen_views(unknown, 3, 4), np.tile(AT_REST, (4, 1)).astype(np.float32))
-
-
-@pytest.fixture
-def longer(tiny, monkeypatch):
-    """The tiny model makes 8 latent frames a pass; here 3 of them are known."""
-    monkeypatch.setattr(continuation, "KNOWN", 3 / 8)
-    sampling = tiny.sampling
-    tiny.to("cpu", torch.float32)
-    yield tiny
-    tiny.sampling = sampling
-    tiny.to("cpu")

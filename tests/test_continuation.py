@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from openmocha import continuation
 from openmocha.backbones.backbone import Conditions
 from openmocha.continuation import HELD_ABOVE, HOLD, holding_scene, passes, scene_of
 from openmocha.filming import denoise
@@ -25,15 +24,6 @@ Second clip: Person2 speaks to the camera."""
 def voice(seconds, seed=0):
     rng = np.random.default_rng(seed)
     return (0.3 * rng.standard_normal(round(seconds * 16_000))).clip(-1, 1).astype(np.float32)
-
-
-@pytest.fixture
-def longer(tiny, monkeypatch):
-    """The tiny model makes 8 latent frames a pass; here 3 of them are known."""
-    monkeypatch.setattr(continuation, "KNOWN", 3 / 8)
-    tiny.to("cpu", torch.float32)
-    yield tiny
-    tiny.to("cpu")
 
 
 @pytest.mark.parametrize("longest", [5, 8, 32])

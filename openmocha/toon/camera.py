@@ -19,23 +19,19 @@ ZOOM, PAN = 0.24, 0.18  # of an average move
 PAN_ZOOM = 1.06  # nobody is nearer to the edge than in a shot at rest
 
 
-def camera_way(camera: str, position: str, size: float = 1.0) -> tuple[View, View]:
-    """First and last view of a shot; `position` is that of the one person in it, else "center"."""
+def clip_way(clip: Clip, size: float = 1.0) -> tuple[View, View]:
+    """First and last view of a clip; a move of size 1 is an average one."""
     near, rest = View(zoom=1.0 + ZOOM * size), View()
-    if camera.startswith("zoom"):
-        return (rest, near) if camera == "zoom in" else (near, rest)
-    if not camera.startswith("pan"):
+    if clip.camera.startswith("zoom"):
+        return (rest, near) if clip.camera == "zoom in" else (near, rest)
+    if not clip.camera.startswith("pan"):
         return rest, rest
     # Off-centre people come no nearer to the edge than the shot has them.
+    position = clip.cast[0].position if len(clip.cast) == 1 else "center"
     middle = {"left": -0.5, "center": 0.0, "right": 0.5}[position]
-    way = 0.5 if camera == "pan right" else -0.5
+    way = 0.5 if clip.camera == "pan right" else -0.5
     first, last = (PAN * size * (middle + end) for end in (-way, way))
     return View(PAN_ZOOM, (first, 0.0)), View(PAN_ZOOM, (last, 0.0))
-
-
-def clip_way(clip: Clip, size: float = 1.0) -> tuple[View, View]:
-    """First and last view of a clip."""
-    return camera_way(clip.camera, clip.cast[0].position if len(clip.cast) == 1 else "center", size)
 
 
 def clip_views(story: Story, clip: Clip, num_frames: int) -> list[View]:
