@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from openmocha.backbones.backbone import Conditions
-from openmocha.backbones.paper import told_story
+from openmocha.backbones.paper import TOLD_ZOOM, told_story
 from openmocha.continuation import passes, scene_of
 from openmocha.filming import Making, film_pieces, going_on, moving_of, part_of, views_of
 from openmocha.models.attention import video_angles
@@ -54,6 +54,15 @@ def test_a_pan_by_a_column_turns_what_the_next_column_was():
     torch.testing.assert_close(
         panned[1].reshape(4, 4, 8)[:, :3], still.reshape(4, 4, 8)[:, 1:], atol=1e-6, rtol=0
     )
+
+
+def test_a_zoom_is_told_where_places_do_not_show_it():
+    views = torch.tensor([[AT_REST, (2.0, 0.0, 0.0)]])
+    for zooms in (False, True):
+        embedding = PlaceEmbedding(8, zooms=zooms)
+        near = embedding(3, 3, 3, views)[0, :, 4]  # of the picture's middle, which zooms leave
+        assert torch.equal(*near) == (not zooms)
+        torch.testing.assert_close(embedding(3, 3, 3)[0, 0, 4], near[0])
 
 
 @torch.no_grad()
@@ -117,7 +126,8 @@ def test_a_camera_that_moves_is_told_and_one_that_rests_is_not():
         told = told_story(moved).camera
         assert (told is None) == (camera == "static")
         if told is not None:
-            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0]))
+            size = TOLD_ZOOM if camera.startswith("zoom") else 1.0
+            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0], size))
     assert told_story(make_story(1, "dialogue", "train")).camera is None
 
 

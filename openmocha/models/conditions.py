@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from openmocha.models.attention import rotary_angles
 from openmocha.models.config import MoChaConfig
-from openmocha.models.places import middles, places
+from openmocha.models.places import AT_REST, places
 
 SIGMA_FEATURES = 256  # sinusoidal features of the noise level
 PLACE_OCTAVES = 4
@@ -45,29 +45,28 @@ class SigmaEmbedding(nn.Module):
 
 class PlaceEmbedding(nn.Module):
     """Where in the picture a token is (in the scene, where the camera moves), from sinusoids of its
-    height and width, and, with `times`, how late in what the network sees at once (a whole film, a
-    crop, a take).
+    height and width; with `times`, how late in what the network sees at once (a whole film, a
+    crop, a take); with `zooms`, how large the scene is seen, which no token's place shows.
 
     Rotary positions tell tokens apart only by how far they are from each other; a small network
     that trains for an hour learns sooner what belongs at the top and in the middle, and which of
     two people comes first, if it is told.
     """
 
-    def __init__(self, width: int, times: bool = False) -> None:
+    def __init__(self, width: int, times: bool = False, zooms: bool = False) -> None:
         super().__init__()
-        self.times = times
-        self.linear = nn.Linear((6 if times else 4) * PLACE_OCTAVES, width)
+        self.times, self.zooms = times, zooms
+        self.linear = nn.Linear((4 + 2 * times + 2 * zooms) * PLACE_OCTAVES, width)
 
     def forward(self, frames: int, rows: int, cols: int, views: Tensor | None = None) -> Tensor:
         """Embeddings (B, F, P, D); without `views` (places.py) B is 1, and so is F without times.
 
-        At rest the picture spans -1 to 1 whatever its shape; TIME_SPAN latent frames span -1 to 1.
+        At rest the picture spans -1 to 1 whatever its shape; TIME_SPAN latent frames span -1 to 1,
+        and twice as large is 1.
         """
         device = self.linear.weight.device
-        if views is None:
-            down, across = (middles(n, device)[None, None] for n in (rows, cols))
-        else:
-            down, across = places(rows, cols, views)
+        views = torch.tensor([[AT_REST]], device=device) if views is None else views
+        down, across = places(rows, cols, views)
         waves = [
             repeat(self._waves(down), "B F h K -> B F (h w) K", w=cols),
             repeat(self._waves(across), "B F w K -> B F (h w) K", h=rows),
@@ -77,12 +76,15 @@ class PlaceEmbedding(nn.Module):
             late = self._waves((now + 0.5) * 2 / TIME_SPAN - 1)
             waves = [wave.expand(-1, frames, -1, -1) for wave in waves]
             waves.append(repeat(late, "F K -> B F P K", B=len(down), P=rows * cols))
+        if self.zooms:
+            large = self._waves(views[..., 0].log2())
+            waves.append(repeat(large, "B F K -> B F P K", P=rows * cols).expand_as(waves[0]))
         embedding: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
         return embedding
 
     @staticmethod
     def _waves(at: Tensor) -> Tensor:
-        """Sines and cosines (..., K) of places or times (...)."""
+        """Sines and cosines (..., K) of places, times or octaves of zoom (...)."""
         octaves = torch.pi / 2 * 2 ** torch.arange(PLACE_OCTAVES, device=at.device)
         angles = at[..., None] * octaves
         return torch.cat((angles.sin(), angles.cos()), dim=-1)

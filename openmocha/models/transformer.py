@@ -131,7 +131,9 @@ class MoChaTransformer3DModel(nn.Module):
         self.patch_input = nn.Linear(patch_width, config.width)
         self.place_embedding: PlaceEmbedding | None = None
         if config.embed_places:
-            self.place_embedding = PlaceEmbedding(config.width, config.embed_times)
+            self.place_embedding = PlaceEmbedding(
+                config.width, config.embed_times, config.told_views
+            )
         self.sigma_embedding = SigmaEmbedding(config)
         self.text_projector = TextProjector(config.text_widths, config.width)
         if config.speech_attention != "none":
