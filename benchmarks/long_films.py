@@ -68,6 +68,7 @@ def row_of(film: Film, frames: np.ndarray, seams: list[int], judge: Judge) -> di
     truth = film.truth.mouth[: len(frames), 0]
     return {
         "seed": film.truth.story.seed,
+        "camera": film.truth.story.clips[0].camera,
         "same": [a == b for a, b in seen],
         "dE": colour_drift(frames[:ENDS], frames[-ENDS:]),
         "dE_at_once": colour_drift(frames[:ENDS], frames[ENDS : 2 * ENDS]),
@@ -149,7 +150,8 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     content = {"machine": machine(), "seconds": options.seconds, "films": options.films}
     if options.seconds >= 60:
-        RESULTS.write_text(json.dumps(content | {"figures": figures}, indent=1) + "\n")
+        content |= {"figures": figures, "rows": rows}
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
