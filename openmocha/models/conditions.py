@@ -61,8 +61,8 @@ class PlaceEmbedding(nn.Module):
     def forward(self, frames: int, rows: int, cols: int, views: Tensor | None = None) -> Tensor:
         """Embeddings (B, F, P, D); without `views` (places.py) B is 1, and so is F without times.
 
-        At rest the picture spans -1 to 1 whatever its shape; TIME_SPAN latent frames span -1 to 1,
-        and twice as large is 1.
+        At rest the picture spans -1 to 1 whatever its shape, and TIME_SPAN latent frames do; zooms
+        are counted in octaves, 0 at rest.
         """
         device = self.linear.weight.device
         views = torch.tensor([[AT_REST]], device=device) if views is None else views
