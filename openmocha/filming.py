@@ -19,7 +19,7 @@ from torch import Tensor
 from openmocha import media
 from openmocha.backbones.backbone import Backbone, Conditions, held
 from openmocha.continuation import Pass, holding_scene, overlap_of, passes, scene_of
-from openmocha.models.places import on_the_way
+from openmocha.models.places import SceneView, on_the_way, zooming
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
 
@@ -63,7 +63,7 @@ def _film(
     after_step = counted(making, sum(len(part) for part in planned))
     ends: list[Conditions] = []  # of each take: its last latents, and what was heard there
     for take, conditions, part in zip(takes, encoded, planned, strict=True):
-        conditions = replace(conditions, views=views_of(backbone, take, making.longest))
+        conditions = replace(conditions, views=views_of(backbone, take, making))
         if take.after is not None:
             conditions = going_on(conditions, ends[take.after], part[-1].total)
         latents = None
@@ -106,12 +106,21 @@ def counted(making: Making, num_passes: int) -> Callable[[], None]:
     return told
 
 
-def views_of(backbone: Backbone, take: Take, longest: int) -> Tensor | None:
-    """Where a take's camera is (1, F, 3); None where it rests."""
+def views_of(backbone: Backbone, take: Take, making: Making) -> Tensor | None:
+    """Where a model is told that a take's camera is (1, F, 3); None where it rests."""
     if take.camera is None:
         return None
     total = backbone.format.num_latents(take.num_frames)
-    return on_the_way(*take.camera, total, moving_of(total, longest)).to(backbone.device)
+    way = told_way(take.camera, making.sampling.told_zoom)
+    return on_the_way(*way, total, moving_of(total, making.longest)).to(backbone.device)
+
+
+def told_way(way: tuple[SceneView, SceneView], told_zoom: float) -> tuple[SceneView, SceneView]:
+    """The way of a camera as a model is told it: one that zooms, `told_zoom` times as far."""
+    first, last = way
+    if first[0] == last[0]:
+        return way
+    return zooming(first, told_zoom), zooming(last, told_zoom)
 
 
 def moving_of(total: int, longest: int) -> int:

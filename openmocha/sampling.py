@@ -50,6 +50,7 @@ class Sampling:
     feeling_guidance_scale: float = 1.0  # away from the retold words without feelings; 1 = none
     feelings_to: float = 1.0  # feelings are guided to here at least, or to where guidance ends
     fast_steps: tuple[FastStep, ...] = ()  # of quality "fast"; () where there is none
+    told_zoom: float = 1.0  # a model that zooms less than it is told is told so many times as much
     quality: Quality = "high"  # of a film; "fast" goes by fast_steps, not by the scales above
     folded: bool = False  # of a step: the network that folds guidance in takes it
 
@@ -61,6 +62,8 @@ class Sampling:
             if not 0 <= scale <= 100:  # refuses NaN too
                 raise ValueError(f"{name} is {scale}; expected 0 to 100 (1 = no guidance)")
 
+        if not 0 < self.told_zoom <= 4:
+            raise ValueError(f"told_zoom is {self.told_zoom}; expected above 0, at most 4")
         for name in ("guided_to", "feelings_to"):
             level = getattr(self, name)
             if not 0 <= level <= 1:
@@ -130,7 +133,7 @@ class Sampling:
     def from_file(cls, file: str | os.PathLike[str]) -> Self:
         """Read a file of settings. Raises ValueError where one is missing."""
         names = [field.name for field in fields(cls)]
-        values = store.read_json(Path(file), names[:-8])  # the last eight: newer than some folders
+        values = store.read_json(Path(file), names[:-9])  # the last nine: newer than some folders
         for name in OF_A_FILM:
             values.pop(name, None)
         values["fast_steps"] = tuple(FastStep(**step) for step in values.get("fast_steps", ()))

@@ -7,9 +7,17 @@ import pytest
 import torch
 
 from openmocha.backbones.backbone import Conditions
-from openmocha.backbones.paper import TOLD_ZOOM, told_story
+from openmocha.backbones.paper import told_story
 from openmocha.continuation import passes, scene_of
-from openmocha.filming import Making, film_pieces, going_on, moving_of, part_of, views_of
+from openmocha.filming import (
+    Making,
+    film_pieces,
+    going_on,
+    moving_of,
+    part_of,
+    told_way,
+    views_of,
+)
 from openmocha.models.attention import video_angles
 from openmocha.models.conditions import PlaceEmbedding
 from openmocha.models.config import with_settings
@@ -126,15 +134,18 @@ def test_a_camera_that_moves_is_told_and_one_that_rests_is_not():
         told = told_story(moved).camera
         assert (told is None) == (camera == "static")
         if told is not None:
-            size = TOLD_ZOOM if camera.startswith("zoom") else 1.0
-            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0], size))
+            assert told == tuple(in_scene(view) for view in clip_way(moved.clips[0]))
+            size = 1.6 if camera.startswith("zoom") else 1.0
+            larger = tuple(in_scene(view) for view in clip_way(moved.clips[0], size))
+            np.testing.assert_allclose(told_way(told, 1.6), larger, atol=1e-12)
     assert told_story(make_story(1, "dialogue", "train")).camera is None
 
 
 def test_a_camera_moves_before_others_go_on_from_it(longer):
     """Passes of 8 latent frames, of which 3 are known."""
     take = Take("A cat talks.", 4 * 18, camera=MOVE)
-    views = views_of(longer.backbone, take, 8)
+    making = Making(longer.sampling, 8, 0)
+    views = views_of(longer.backbone, take, making)
     assert moving_of(18, 8) == 5 and moving_of(6, 8) == 6
     assert torch.equal(views, on_the_way(*MOVE, 18, 5))
     torch.testing.assert_close(views[0, 0], torch.tensor([1.025, 0.05, -0.025]))
@@ -148,7 +159,7 @@ def test_a_camera_moves_before_others_go_on_from_it(longer):
     assert torch.equal(later.views[:, :3], before.views)
     assert torch.equal(later.views[:, 3:], views[:, 3:4].expand(1, 8, 3))
     assert going_on(Conditions(0, 0, views=views), Conditions(0, 0), 11).views is None
-    assert views_of(longer.backbone, replace(take, camera=None), 8) is None
+    assert views_of(longer.backbone, replace(take, camera=None), making) is None
 
 
 @torch.inference_mode()

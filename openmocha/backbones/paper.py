@@ -34,7 +34,6 @@ from openmocha.toon.retelling import People, Retelling, alone, without_feelings
 from openmocha.toon.stories import Story
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
-TOLD_ZOOM = 1.6  # of an average one: the network zooms less than it is told (docs/training-log.md)
 
 
 class PaperBackbone(Backbone):
@@ -170,8 +169,7 @@ def told_story(story: Story) -> Told:
 def camera_of(story: Story) -> tuple[SceneView, SceneView] | None:
     """Where the camera of a story's one shot is first and last, if it moves."""
     clip = story.clips[0]
-    size = TOLD_ZOOM if clip.camera.startswith("zoom") else 1.0
-    first, last = (in_scene(view) for view in clip_way(clip, size))
+    first, last = (in_scene(view) for view in clip_way(clip))
     return None if first == last or len(story.clips) > 1 else (first, last)
 
 

@@ -29,6 +29,20 @@ def middles(count: int, device: torch.device) -> Tensor:
     return (torch.arange(count, device=device) + 0.5) * 2 / count - 1
 
 
+def zooming(view: SceneView, size: float) -> SceneView:
+    """The view of a camera that has come `size` times as near, to the same place.
+
+    >>> zooming((1.25, 0.0, -0.1), 4.0)
+    (2.0, 0.0, -0.25)
+    """
+    zoom, x, y = view
+    nearer = 1 + size * (zoom - 1)
+    if zoom == 1:
+        return view
+    further = (1 - 1 / nearer) / (1 - 1 / zoom)  # what it closes in on stays where it is seen
+    return nearer, further * x, further * y
+
+
 def on_the_way(first: SceneView, last: SceneView, frames: int, moving: int) -> Tensor:
     """Views (1, F, 3) of a camera that moves evenly in the first `moving` latent frames, then
     rests.

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from openmocha.backbones.backbone import Conditions, held
 from openmocha.backbones.paper import PaperBackbone, told_story
-from openmocha.filming import denoise, denoising, draw_noise
+from openmocha.filming import denoise, denoising, draw_noise, told_way
 from openmocha.models.places import on_the_way
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.precision import mixed_precision
@@ -173,7 +173,8 @@ def make_stretch(
     part = int(rng.choice(settings.parts, p=settings.part_shares))
     frames = max(1, longest // part)
     start = int(rng.integers(longest - frames + 1))
-    conditions = story_conditions(backbone, settings, seed, range(start, start + frames), rng)
+    shown, zoom = range(start, start + frames), sampling.told_zoom
+    conditions = story_conditions(backbone, settings, seed, shown, rng, zoom)
     noise = draw_noise(backbone, frames, sampling, generator)
     if part <= 2 and rng.random() < settings.goes_on_share:
         made = denoise(backbone, noise, conditions, sampling.of_quality("fast"))
@@ -193,6 +194,7 @@ def story_conditions(
     seed: int,
     latents: range,
     rng: np.random.Generator,
+    told_zoom: float = 1.0,
 ) -> Conditions:
     """What some latent frames of a training story are made from; the story need not be drawn. A
     conversation is heard from its beginning, for its caption tells of both clips."""
@@ -203,7 +205,8 @@ def story_conditions(
     views = None
     if told.camera is not None and backbone.format.told_views:
         whole = backbone.format.num_latents(NUM_FRAMES)
-        views = on_the_way(*told.camera, whole, whole)[:, latents.start : latents.stop]
+        way = told_way(told.camera, told_zoom)
+        views = on_the_way(*way, whole, whole)[:, latents.start : latents.stop]
         views = views.to(backbone.device)
     conditions = Conditions(
         backbone.encode_text(words), backbone.encode_text(backbone.format.negative_prompt),

@@ -110,7 +110,7 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     from openmocha.toon.drawing import draw_frame
     from openmocha.toon.motion import clip_poses
 
-    clip = _with_speaker(rng, story.clips[0])
+    clip = with_speaker(rng, story.clips[0])
     story = dataclasses.replace(story, clips=(clip, *story.clips[1:]))
     mouths = random_mouths(rng, CLIP_FRAMES)
     talking = (0.2, CLIP_FRAMES / 24 - 0.2)
@@ -130,7 +130,7 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     return samples
 
 
-def _with_speaker(rng: np.random.Generator, clip: Clip) -> Clip:
+def with_speaker(rng: np.random.Generator, clip: Clip) -> Clip:
     """Somebody talks, so that silent films teach mouths too."""
     return dataclasses.replace(clip, speaker=int(rng.integers(len(clip.cast))))
 

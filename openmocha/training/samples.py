@@ -21,6 +21,8 @@ from torch import Tensor
 
 from openmocha.models.config import MoChaConfig
 from openmocha.models.places import AT_REST
+from openmocha.toon.labels import NO_ANSWER
+from openmocha.training.latent_truth import ANSWERS, CHANNELS, NUM_LIPS
 from openmocha.training.parallel import Ranks
 from openmocha.training.shards import (
     finished_shards,
@@ -69,6 +71,8 @@ class Sample:
     speech: Array | None  # (S, layers, width); None = no speech
     windows: Array  # (F, W) rows of the slice
     views: Array  # (F, 3) where the camera is (models/places.py)
+    answers: Array  # (F, A) what is to be read from it (latent_truth.py)
+    poses: Array  # (F, K)
     seed: int  # of the sample's noise
 
 
@@ -82,6 +86,8 @@ class Batch:
     speech: Tensor | None  # (B, S, layers, width) float32
     speech_windows: Tensor  # (B, F, W) int64
     views: Tensor  # (B, F, 3) float32
+    answers: Tensor  # (B, F, A) int64
+    poses: Tensor  # (B, F, K) float32
     seeds: tuple[int, ...]
 
 
@@ -226,9 +232,11 @@ def cut(
     `text` stands in for the record's own, of which without `with_words` only slots are left.
     """
     part = slice(first, first + latent_frames)
+    heard = with_speech and "speech_tokens" in record
     start = int(record["start"][k]) + first
     speech_start, num_tokens, windows = speech_slice(start, latent_frames, num_frames, model)
-    speech = record.get("speech_tokens") if with_speech else None
+    speech = record["speech_tokens"] if heard else None
+    answers, poses = to_be_read(record, start, latent_frames, told=text is None, heard=heard)
     return Sample(
         latents=record["latents"][k][:, part],
         mouth_cells=record["mouth_cells"][k][part],
@@ -236,6 +244,8 @@ def cut(
         speech=None if speech is None else speech[speech_start : speech_start + num_tokens],
         windows=windows,
         views=seen_views(record, start, latent_frames),
+        answers=answers,
+        poses=poses,
         seed=seed,
     )
 
@@ -245,6 +255,21 @@ def seen_views(record: dict[str, Array], start: int, latent_frames: int) -> Arra
     if "views" not in record:
         return np.tile(np.array(AT_REST, np.float32), (latent_frames, 1))
     return record["views"][start : start + latent_frames]
+
+
+def to_be_read(
+    record: dict[str, Array], start: int, latent_frames: int, *, told: bool, heard: bool
+) -> tuple[Array, Array]:
+    """Answers (F, A) and poses (F, K) in a part of a record's film, as far as prompt and speech say
+    them: nothing without a prompt, lips without speech; nothing where nobody knows."""
+    if not told or "answers" not in record:
+        answers = np.full((latent_frames, len(ANSWERS)), NO_ANSWER, np.int8)
+        return answers, np.full((latent_frames, len(CHANNELS)), np.nan, np.float32)
+    part = slice(start, start + latent_frames)
+    poses = record["poses"][part].copy()
+    if not heard:
+        poses[:, -NUM_LIPS:] = np.nan
+    return record["answers"][part], poses
 
 
 def speech_slice(
@@ -283,6 +308,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         speech=_stack_speech([s.speech for s in samples]),
         speech_windows=torch.from_numpy(np.stack([s.windows for s in samples])),
         views=torch.from_numpy(np.stack([s.views for s in samples])),
+        answers=torch.from_numpy(np.stack([s.answers for s in samples])).long(),
+        poses=torch.from_numpy(np.stack([s.poses for s in samples])),
         seeds=tuple(s.seed for s in samples),
     )
 

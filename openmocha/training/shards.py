@@ -39,6 +39,8 @@ class TrainingClip:
     cut_frame: video frame of the film where it cuts to its second clip, if it does.
     views: float32 (T / 4, 3), where the camera is in each latent frame of the film
     (models/places.py), if that is known.
+    answers, poses: int8 (T / 4, A) and float32 (T / 4, K), what is to be read from each latent
+    frame (latent_truth.py), if that is known.
     """
 
     source: str
@@ -51,6 +53,8 @@ class TrainingClip:
     mouth_cells: np.ndarray[Any, Any]
     cut_frame: int | None = None
     views: np.ndarray[Any, Any] | None = None
+    answers: np.ndarray[Any, Any] | None = None
+    poses: np.ndarray[Any, Any] | None = None
 
 
 class VideoEncoder(Protocol):
@@ -100,6 +104,9 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
             tensors["cut_frame"] = np.asarray([clip.cut_frame], np.int32)
         if clip.views is not None:
             tensors["views"] = clip.views.astype(np.float32)
+        if clip.answers is not None and clip.poses is not None:
+            tensors["answers"] = clip.answers.astype(np.int8)
+            tensors["poses"] = clip.poses.astype(np.float32)
         tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))

@@ -20,10 +20,11 @@ import torch
 from einops import rearrange
 
 from openmocha.toon.camera import latent_views
-from openmocha.toon.captions import caption_of
+from openmocha.toon.captions import DROP, caption_of
 from openmocha.toon.films import FPS, NUM_FRAMES, draw_scenes, film_scenes
-from openmocha.toon.stories import make_story
+from openmocha.toon.stories import Story, make_story
 from openmocha.toon.turns import cut_frame, spoken_turns
+from openmocha.training.latent_truth import latent_truth
 from openmocha.training.shards import (
     FRAMES_PER_LATENT,
     Encoders,
@@ -77,6 +78,7 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
     cut = cut_frame(turns[1].spans[0][0], FPS) if len(story.clips) == 2 else None
     scenes = film_scenes(story, turns, cut, NUM_FRAMES)
     mouth = np.concatenate([scene.mouth for scene in scenes])
+    answers, poses = latent_truth(story, scenes)
     rng = np.random.default_rng(seed)
     starts = [0]
     if not plan.from_start:
@@ -92,7 +94,7 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
     return TrainingClip(
         source=plan.source,
         seed=seed,
-        caption=caption_of(story),
+        caption=told(story, seed),
         num_frames=NUM_FRAMES,
         crops=np.stack(crops),
         starts=starts,
@@ -100,7 +102,14 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
         mouth_cells=np.stack(cells),
         cut_frame=cut,
         views=latent_views([v for scene in scenes for v in scene.views], FRAMES_PER_LATENT),
+        answers=answers,
+        poses=poses,
     )
+
+
+def told(story: Story, seed: int) -> str:
+    """Every other caption leaves nothing out, as the prompts do that films are made from."""
+    return caption_of(story, DROP if seed % 2 else 0.0)
 
 
 def crop_starts(

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from openmocha.flow import predicted_latents
 from openmocha.models.config import MoChaConfig
 from openmocha.models.transformer import MoChaTransformer3DModel
 from openmocha.precision import mixed_precision
 from openmocha.training import checkpoint
 from openmocha.training.fit import update_ema
+from openmocha.training.latent_reader import Reading
 from openmocha.training.log import open_log
 from openmocha.training.objective import Objective, corrupt, weighted_loss
 from openmocha.training.optimizers import make_optimizer
@@ -90,6 +92,7 @@ class Training:
     folder: Path
     ranks: Ranks
     preview: Preview | None
+    reading: Reading | None
     saved_at_s: float
     previewed_at_s: float
 
@@ -109,19 +112,21 @@ def train(
     stages: Sequence[Stage],
     config: TrainConfig,
     preview: Preview | None = None,
+    reading: Reading | None = None,
 ) -> nn.Module:
     """Train `model` (a MoChaTransformer3DModel, or a large one's WanInTraining) in place through
     all stages and return its moving average, in eval mode.
 
     Goes on from the newest checkpoint in `folder`. A stage draws from the shards that are finished
     when it starts. `preview(ema, path)` writes sample films to `path` plus a suffix of its choice.
+    With a `reading`, what a reader of latents sees counts beside their error.
     Raises ValueError where another trainer owns the folder, or a checkpoint is damaged or belongs
     to another model or other stages; FloatingPointError before a step that a non-finite loss would
     have spoiled; KeyboardInterrupt, after a checkpoint, where a file `stop` asked for it.
     """
     device = next(model.parameters()).device
     with process_group(device) as ranks, owned(folder, ranks):
-        training = start(model, folder, stages, config, ranks, preview)
+        training = start(model, folder, stages, config, ranks, preview, reading)
         with open_log(folder, training.progress.step, ranks) as log:
             while not training.done:
                 records = Records(shards, training.progress.shards or None)
@@ -162,11 +167,16 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
                 **seen,
             )
         loss = weighted_loss(velocity.float(), corrupted.target, corrupted.weights)
+        losses = {"loss": loss}
+        if training.reading is not None:
+            expected = predicted_latents(corrupted.noisy, velocity.float(), corrupted.sigma)
+            losses["misread"] = training.reading.loss(batch, expected, corrupted.sigma)
+            loss = loss + losses["misread"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(model, training.ranks)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        measures = finite({"loss": loss, "gradient_norm": norm}, training)
+        measures = finite(losses | {"gradient_norm": norm}, training)
         rate = training.stage.learning_rate_at(
             training.progress.stage_step, training.progress.stage_elapsed_s
         )
@@ -193,6 +203,7 @@ def start(
     config: TrainConfig,
     ranks: Ranks,
     preview: Preview | None,
+    reading: Reading | None = None,
 ) -> Training:
     """Model, EMA and optimizer on all ranks, filled from the newest checkpoint if there is one."""
     ema = copy.deepcopy(model).eval().requires_grad_(False)
@@ -207,8 +218,9 @@ def start(
     )
     now_s = time.monotonic()
     training = Training(
-        model, ema, optimizer, Progress(), config, stages, folder, ranks, preview, now_s, now_s
-    )
+        model, ema, optimizer, Progress(), config, stages, folder, ranks, preview, reading,
+        saved_at_s=now_s, previewed_at_s=now_s,
+    )  # fmt: skip
     saved = checkpoint.checkpoints(folder / "checkpoints")
     if saved:
         training.progress = resumed(training, saved[-1])
@@ -330,6 +342,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         speech=None if batch.speech is None else batch.speech.to(device),
         speech_windows=batch.speech_windows.to(device),
         views=batch.views.to(device),
+        answers=batch.answers.to(device),
+        poses=batch.poses.to(device),
     )
 
 

@@ -49,6 +49,7 @@ TOON_SAMPLING = Sampling(
     feelings_to=0.6,
     retell=True,
     feeling_guidance_scale=4.0,
+    told_zoom=1.6,  # zooms are then 0.9 times as large as true ones
 )
 PREVIEWS = (("close-up", 1), ("medium close-up", 2), ("medium", 3), ("dialogue", 4))
 
