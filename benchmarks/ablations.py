@@ -4,17 +4,14 @@ python -m benchmarks.ablations runs/ablation --seeds 2 --variant window --varian
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.ablations import ablate, markdown, table, trained
 from openmocha.training.ablations import VARIANTS, AblationBudget
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -34,8 +31,8 @@ def main() -> None:
     else:
         rows = ablate(options.folder, variants, seeds, budget, 1, print)
     print(markdown(rows))
-    content = {"machine": machine(), "budget": asdict(budget), "table": rows}
-    (RESULTS / "ablations.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"budget": asdict(budget), "table": rows}
+    keep("ablations", content)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,18 @@ is 21. Speech features are narrower than real ones as the model is: a twentieth.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from diffusers import WanTransformer3DModel
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.models.hunyuan import HunyuanMoChaTransformer3DModel
 from openmocha.models.wan import WanMoChaTransformer3DModel
 from tests.plain_hunyuan import compose, plain_attentions
 
-RESULT = Path(__file__).parent / "results" / "backbone_speed.json"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FRAMES, ROWS, COLS = 9, 40, 60  # latents; 2x2 make a token: 5,400 tokens of width 256
 WAN = dict(num_attention_heads=2, ffn_dim=1492, text_dim=512, num_layers=4)
@@ -54,8 +51,8 @@ def main() -> None:
     for name, found in ratios.items():
         print(f"{name}: {statistics.median(found):.3f} x (pairs {min(found)} to {max(found)})")
     tokens = FRAMES * ROWS * COLS // 4
-    content = {"machine": machine(), "video_tokens": tokens, "width": 256, "ratios": ratios}
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"video_tokens": tokens, "width": 256, "ratios": ratios}
+    keep("backbone_speed", content)
 
 
 def wan_pair(settings: dict) -> tuple[Forward, Forward]:

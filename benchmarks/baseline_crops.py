@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.curation.faces import Face, photo_faces
 from openmocha.evaluation.baselines.first_frame import (
     CROPS,
@@ -23,8 +23,6 @@ from openmocha.evaluation.baselines.first_frame import (
     main_face,
 )
 from openmocha.evaluation.mochabench import film_path, read_benchmark
-
-RESULTS = Path(__file__).parent / "results" / "baseline_crops.json"
 
 
 def middle_of_three_by_two(width: int, height: int) -> Box:
@@ -73,7 +71,7 @@ def main() -> None:
     }
     found = {"frames": len(frames), "without_a_face": len(frames) - len(rows["full"])}
     print(json.dumps({**found, **result}, indent=1))
-    RESULTS.write_text(json.dumps({**found, **result, "machine": machine()}, indent=1) + "\n")
+    keep("baseline_crops", {**found, **result})
 
 
 if __name__ == "__main__":

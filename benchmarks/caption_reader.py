@@ -9,7 +9,6 @@ benchmarks/results/caption_reader.json.
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.models.text_encoder import TextEncoder
 from openmocha.toon.caption_reader import CaptionReader
 from openmocha.toon.labels import NO_ANSWER
@@ -27,7 +26,6 @@ from openmocha.toon.other_words import in_other_words
 from openmocha.toon.stories import SOURCES, make_story
 from openmocha.training.caption_reader import Lesson, lessons, read
 
-RESULTS = Path(__file__).parent / "results"
 # how many clauses are left out, and whether other words are used
 KINDS = {"all told": (0.0, False), "as in training": (0.2, False), "other words": (0.0, True)}
 BATCH = 25
@@ -47,8 +45,8 @@ def main() -> None:
         for name, (drop, reword) in KINDS.items()
     }
     print(table(figures))
-    content = {"machine": machine(), "captions": options.count, "figures": figures}
-    (RESULTS / "caption_reader.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"captions": options.count, "figures": figures}
+    keep("caption_reader", content)
 
 
 def accuracy(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import mean, share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.contact_sheet import SheetFrames, contact_sheet, write_png
 from openmocha.evaluation.toon_scores import identity_right
@@ -31,7 +31,6 @@ from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import load_judge
 from openmocha.toon.turns import spoken_turns
 
-RESULTS = Path(__file__).parent / "results" / "conversations.json"
 PICTURED = 1  # the first story with near shots, whatever it looks like
 NEAR = 2  # frames between the cut that is seen and the middle of the pause
 Row = dict[str, Any]
@@ -112,8 +111,8 @@ def main() -> None:
                 print(seed, name, kept[-1], flush=True)
     result = {name: figures(kept) for name, kept in rows.items()}
     print(json.dumps(result, indent=1))
-    content = {"machine": machine(), "count": options.count, "figures": result}
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"count": options.count, "figures": result}
+    keep("conversations", content)
 
 
 if __name__ == "__main__":

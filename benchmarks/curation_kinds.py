@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.curation.kind import film_kind
 from openmocha.curation.measure import unfit
 from openmocha.curation.pipeline import list_sources
@@ -25,7 +25,6 @@ from openmocha.curation.settings import settings_for
 from openmocha.media import write_film
 from openmocha.toon.films import make_film
 
-RESULTS = Path(__file__).parent / "results" / "curation_kinds.json"
 SOURCES = ("close-up", "medium close-up", "medium")
 SIZES = ((128, 128), (256, 256), (160, 96))
 DRAWINGS = ["2_woman_anime_comb_hair.mp4"]
@@ -71,10 +70,9 @@ def main() -> None:
         "photographed taken as photographed": share([k == "photo" for k in photographed.values()]),
         "drawings by other hands": others,
         "core_s_per_film": round(core_s, 2),
-        "machine": machine(),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    keep("curation_kinds", result)
 
 
 if __name__ == "__main__":

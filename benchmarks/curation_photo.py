@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.curation.clips import Clip, scenes
 from openmocha.curation.judge import lip_samples
 from openmocha.curation.lips import (
@@ -35,7 +35,6 @@ from openmocha.curation.settings import settings_for
 from openmocha.media import FPS
 
 Array = np.ndarray[Any, Any]
-RESULTS = Path(__file__).parent / "results" / "curation_photo.json"
 SHIFTS_S = (0.2, 0.3, 0.5, 1.0)
 SEEN = 0.8  # of the looks: the mouth has to be there to be read
 
@@ -125,7 +124,7 @@ def main() -> None:
         "lips": sync(sources, settings.thresholds.lip_score),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps({**result, "machine": machine()}, indent=1) + "\n")
+    keep("curation_photo", result)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import RESULTS, keep
 from openmocha.curation.engines import Engine, run
 from openmocha.curation.faces import Face, photo_faces
 from openmocha.curation.judge import Judged, judge
@@ -38,7 +38,6 @@ from openmocha.curation.watch import (
     watch,
 )
 
-RESULTS = Path(__file__).parent / "results" / "curation_speed.json"
 LOOKS_PER_S = 12.0
 CLIP_S, ANSWER_TOKENS = 5.0, 350  # of the 100 million
 
@@ -250,13 +249,13 @@ def encoding(films: list[Path]) -> tuple[float, float]:
 
 def add_lengths(sources: list[Path], lengths: list[float]) -> None:
     """Measure films of more lengths and write them beside those that are there."""
-    result = json.loads(RESULTS.read_text())
+    result = json.loads((RESULTS / "curation_speed.json").read_text())
     for minutes in lengths:
         longer = grown(sources, minutes)
         print(json.dumps(longer))
         others = [one for one in result["long_films"] if one["minutes"] != longer["minutes"]]
         result["long_films"] = sorted([*others, longer], key=lambda one: float(one["minutes"]))
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        keep("curation_speed", result)
 
 
 def main() -> None:
@@ -295,7 +294,7 @@ def main() -> None:
         ),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps({**result, "machine": machine()}, indent=1) + "\n")
+    keep("curation_speed", result)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.curation.engines import Engine
 from openmocha.curation.pipeline import curate
 from openmocha.curation.settings import settings_for
@@ -25,7 +25,6 @@ from openmocha.media import FPS
 from openmocha.toon.programmes import FAULTS, render_programme
 
 Row = dict[str, Any]
-RESULTS = Path(__file__).parent / "results" / "curation_toon.json"
 FIRST_SEED = 3000  # thresholds were chosen on programmes 11 to 13 and 40 to 69 of the split "train"
 LONG_PAUSE_S = 0.4  # shorter ones may be bridged by a detector and by its truth
 NEAR_S = 0.1
@@ -175,7 +174,7 @@ def main() -> None:
         **descriptions(scenes),
     }
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps({**result, "machine": machine()}, indent=1) + "\n")
+    keep("curation_toon", result)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.curation.clips import scenes
 from openmocha.curation.faces import photo_faces
 from openmocha.curation.settings import Thresholds
@@ -37,7 +37,6 @@ from openmocha.evaluation.mouth_and_loudness import (
 )
 
 Array = np.ndarray[Any, Any]
-RESULTS = Path(__file__).parent / "results" / "free_measures.json"
 SHIFTS = (-8, -5, -3, -1, 1, 3, 5, 8)  # frames
 GATE = {"shift_within_one_frame": 0.9, "auc": 0.7, "spearman_sync_c": 0.3}
 
@@ -184,9 +183,9 @@ def main() -> None:
         "sync_d": rank_agreement(r, [scores[m.item.name][1] for m in mouths]),
     }
     result |= {"gate": GATE, "passed": judge(result), "measures": measures_of(items, films)}
-    result = rounded({**result, "machine": machine()})
+    result = rounded(result)
     print(json.dumps(result, indent=1))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    keep("free_measures", result)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 PROMPT = (
     "A close-up shot of a young woman with red hair in a green coat. She looks worried and speaks "
     "to the camera."
@@ -41,20 +39,18 @@ def main() -> None:
         print(json.dumps(one_run(options.model, options.steps, options.quality)))
         return
     runs = [child(options) for _ in range(options.runs)]
-    from benchmarks.machine import machine
+    from benchmarks.machine import keep
 
     medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     content = {
-        "machine": machine(),
         "model": options.model,
         "quality": options.quality or "the default",
         "threads": options.threads,
         "medians": medians,
         "runs": runs,
     }
-    RESULTS.mkdir(exist_ok=True)
     name = options.name if options.quality is None else f"{options.name}_{options.quality}"
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    keep(name, content)
     print("| 128 frames at 128x128 | median of", len(runs), "|\n|---|---|")
     for name, value in medians.items():
         print(f"| {name.replace('_', ' ')} | {value:.2f} |")

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.toon_scores import CLOSE, PRESSED
 from openmocha.toon.films import make_film
 
 LABIALS = ("P", "B", "M")
-RESULTS = Path(__file__).parent / "results" / "labials.json"
 HOP_S = 0.01
 APART_S = 0.03  # at most, between a true phone and what is heard of it
 Span = tuple[float, float]  # seconds
@@ -102,8 +101,8 @@ def main() -> None:
         hits += [any(a < e + APART_S and b > s - APART_S for s, e in true) for a, b in heard]
     result = {"right": share(hits), "true ones": total}
     print(json.dumps(result, indent=1))
-    content = {"machine": machine(), "voices": count, "figures": result}
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"voices": count, "figures": result}
+    keep("labials", content)
 
 
 if __name__ == "__main__":

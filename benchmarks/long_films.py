@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import mean, share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.continuation import passes
 from openmocha.evaluation.toon_scores import LOOKS, pearson
@@ -31,7 +31,6 @@ from openmocha.toon.labels import NO_ANSWER, visible_labels
 from openmocha.toon.sentences import sentence
 from openmocha.toon.stories import make_story
 
-RESULTS = Path(__file__).parent / "results" / "long_films.json"
 SOURCES = ("close-up", "medium close-up")
 ENDS = 2 * FPS  # frames that the character is read from
 
@@ -148,10 +147,10 @@ def main() -> None:
     if made:  # of films that were there, nobody knows
         figures["peak memory while films were made, MiB"] = peak_mib
     print(json.dumps(figures, indent=1))
-    content = {"machine": machine(), "seconds": options.seconds, "films": options.films}
+    content = {"seconds": options.seconds, "films": options.films}
     if options.seconds >= 60:
         content |= {"figures": figures, "rows": rows}
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+        keep("long_films", content)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,32 @@
-"""The machine that a figure was measured on."""
+"""Results of benchmarks, with the machine that they were measured on: results/NAME.json."""
 
+import json
+import math
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def keep(name: str, content: Mapping[str, Any]) -> None:
+    """Write what a benchmark found, with this machine unless it names another."""
+    RESULTS.mkdir(exist_ok=True)
+    found = without_nan({"machine": machine(), **content})
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for each NaN, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def machine() -> dict[str, Any]:

@@ -13,10 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.models.store import identity
 
-RESULTS = Path(__file__).parent / "results"
 MEASURES = ("toon_sync_c", "toon_sync_d")
 
 
@@ -32,9 +31,9 @@ def main() -> None:
     bench("report", films, "--output", options.out / "report")
     summary = json.loads((films / "summary.json").read_text())["summary"]
     rows = [row for row in summary["toon-sync"] if row["measure"] in MEASURES and row["scored"]]
-    content = {"machine": machine(), "weights": identity("toon"), "toon-sync": rows}
+    content = {"weights": identity("toon"), "toon-sync": rows}
     content["free"] = [row for row in summary["free"] if row["scored"]]
-    (RESULTS / "mochabench.json").write_text(json.dumps(content, indent=1) + "\n")
+    keep("mochabench", content)
     print(table(rows))
 
 

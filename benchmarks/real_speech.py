@@ -9,7 +9,6 @@ shows what correlation comes for free, other moments of speech how often lips ar
 """
 
 import argparse
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ import numpy as np
 from benchmarks.intervals import mean, share
 from benchmarks.labials import Span, heard_labials
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, loudness
-from benchmarks.machine import machine
-from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline, table
+from benchmarks.machine import keep
+from benchmarks.toon_stories import JUDGE, load_pipeline, table
 from openmocha.evaluation.mochabench import read_benchmark
 from openmocha.evaluation.toon_scores import CLOSED, frames_around, pearson
 from openmocha.evaluation.toon_sync import ToonSyncScorer, load_toon_sync, score_frames
@@ -74,10 +73,9 @@ def main() -> None:
         print(rows[-1], flush=True)
     report = {"generated": summary(rows)}
     print(table(report))
-    RESULTS.mkdir(exist_ok=True)
     made = {"model": options.model, "steps": options.steps, "verbatim": options.verbatim}
-    content = {"machine": machine(), **made, "figures": report, "films": rows}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {**made, "figures": report, "films": rows}
+    keep(options.name, content)
 
 
 def recordings(benchmark: Path) -> list[Recording]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.conversations import NEAR, script_of
 from benchmarks.intervals import share
-from benchmarks.machine import machine
-from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
+from benchmarks.machine import keep
+from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.evaluation.toon_scores import GUARD, look_likelihood
 from openmocha.media import FPS, load_speech
 from openmocha.prompt import Character, Clip, Script
@@ -110,8 +110,8 @@ def main() -> None:
         "cut amid the pause": share([cut for row in rows for cut in row["cut"]]),
     }
     print(json.dumps(figures, indent=1))
-    content = {"machine": machine(), "count": options.count, "figures": figures}
-    (RESULTS / "scenes.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"count": options.count, "figures": figures}
+    keep("scenes", content)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ Writes benchmarks/results/speech_attention.json.
 
 import argparse
 import ctypes
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,10 +23,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep, machine
 from openmocha.models.speech_attention import uniform_windows, window_attention
 
-RESULTS = Path(__file__).parent / "results" / "speech_attention.json"
 HEADS, HEAD_WIDTH, VIDEO_TOKENS, TOKENS_PER_FRAME = 8, 64, 64_800, 2_025
 
 
@@ -126,9 +123,8 @@ def main() -> None:
         )
     for row in grown:
         print(f"{row['latent_frames']:4} latent frames: {row['per_frame_s'] * 1e3:.3f} ms each")
-    RESULTS.parent.mkdir(exist_ok=True)
     result = {"machine": about, "against_dense": compared, "linearity": grown}
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    keep("speech_attention", result)
 
 
 if __name__ == "__main__":

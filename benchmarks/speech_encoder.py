@@ -9,7 +9,6 @@ of real people, whose pauses silero finds -> benchmarks/results/speech_encoder.j
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from einops import rearrange
 
 from benchmarks.intervals import bootstrap_mean
 from benchmarks.loudness import FPS, SAMPLE_RATE_HZ, fit, loudness, predict
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.toon_scores import pearson
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.toon.augment import augment
 from openmocha.toon.mouths import MOUTH, mouth_track
 
-RESULTS = Path(__file__).parent / "results"
 FRAMES = 128
 SOURCES = ("close-up", "medium close-up", "dialogue")
 RIDGE = 30.0
@@ -165,9 +163,8 @@ def main() -> None:
             print(f"| {part} | {name} | {text} |")
     seconds = encode_seconds(encoder)
     print(f"| speed | seconds for 5.3 s of speech, one thread | {seconds:.3f} |")
-    RESULTS.mkdir(exist_ok=True)
-    content = {"machine": machine(), "figures": report, "encode_s": seconds}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"figures": report, "encode_s": seconds}
+    keep(options.name, content)
 
 
 if __name__ == "__main__":

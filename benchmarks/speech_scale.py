@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import mean, share
-from benchmarks.machine import machine
-from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
+from benchmarks.machine import keep
+from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.evaluation.toon_scores import CLOSE, beats, pearson
 from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
@@ -59,8 +59,8 @@ def main() -> None:
         report[f"speech guidance {scale:g}"] = figures(made, true)
         print(f"speech guidance {scale:g}: {len(made)} films", flush=True)
     print(json.dumps(report, indent=1))
-    content = {"machine": machine(), "model": Path(options.model).name, "figures": report}
-    (RESULTS / "speech_scale.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"model": Path(options.model).name, "figures": report}
+    keep("speech_scale", content)
 
 
 def close_films(count: int) -> Iterator[Film]:

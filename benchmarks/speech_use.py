@@ -9,21 +9,18 @@ noise hides the mouth. Writes benchmarks/results/speech_use.json.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 from einops import repeat
 from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.flow import add_noise, velocity_target
 from openmocha.pipeline import MoChaPipeline
 from openmocha.training.samples import Batch, collate, cut
 from openmocha.training.shards import Encoders, encode_clips, read_record
 from openmocha.training.toon_clips import ShardPlan, toon_clip
 
-RESULTS = Path(__file__).parent / "results"
 SIGMAS = (0.9, 0.7, 0.5, 0.3)
 FIRST_SEED = 990_000_000  # no plan of training reaches it
 NUM_FRAMES = 128
@@ -52,9 +49,8 @@ def main() -> None:
     print("| sigma | speech | mouth cells | other cells |\n|---|---|---|---|")
     for row in rows:
         print("| {sigma} | {speech} | {mouth:.4f} | {other:.4f} |".format(**row))
-    content = {"machine": machine(), "model": options.model, "films": options.films, "rows": rows}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "speech_use.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {"model": options.model, "films": options.films, "rows": rows}
+    keep("speech_use", content)
 
 
 def close_ups(pipeline: MoChaPipeline, num_films: int) -> Batch:

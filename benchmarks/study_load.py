@@ -26,14 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.study import ratings
 from openmocha.evaluation.study.axes import NAMES, asked
 from openmocha.evaluation.study.films import find_films
 from openmocha.evaluation.study.freeze import freeze
 from openmocha.media import SPEECH_RATE_HZ, write_film
 
-RESULTS = Path(__file__).parent / "results" / "study_load.json"
 SERVE = "from openmocha.evaluation.study.commands import study; study()"
 GIVE_UP_S = 60.0  # without any answer
 RUNS = ("amber", "basalt")
@@ -258,9 +257,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = load(Path(folder), given.raters, given.per_session, given.kills, given.seconds)
     result = {"raters": given.raters, "film_s": given.seconds, **found}
-    result |= {"load_average": round(os.getloadavg()[0], 1), "machine": machine()}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    for key in list(result)[:-1]:
+    result["load_average"] = round(os.getloadavg()[0], 1)
+    keep("study_load", result)
+    for key in result:
         print(f"| {key} | {result[key]} |")
 
 

@@ -9,7 +9,6 @@ results/syncnet_speed.json.
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.syncnet import SyncScorer, score_film
 from openmocha.evaluation.syncnet.network import NUM_FEATURES, WINDOW, Embedder, Folded, SyncNet
 from openmocha.evaluation.syncnet.s3fd import FaceDetector, S3FDNet, s3fd_detector
@@ -31,7 +30,6 @@ from openmocha.evaluation.syncnet.scoring import WINDOWS_AT_ONCE
 from openmocha.evaluation.syncnet.weights import unpacked
 from openmocha.models.weights import read_weights
 
-RESULTS = Path(__file__).parent / "results" / "syncnet_speed.json"
 PATHS = ("fast", "compatible")
 
 
@@ -260,7 +258,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         film = silent_copies(given.film, Path(folder) / "silent.mp4")
         result = {
-            "machine": machine(),
             "threads": given.threads,
             "film": given.film.name,
             "weights": "random" if given.weights is None else given.weights.name,
@@ -269,7 +266,7 @@ def main() -> None:
             "whole": with_networks(film, given.speech, box, given.weights, given.runs),
             "memory": [grown(given.film, n, box, given.weights) for n in given.repeats],
         }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    keep("syncnet_speed", result)
     print(table(result))
 
 

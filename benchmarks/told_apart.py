@@ -23,14 +23,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from benchmarks.toon_stories import SOURCES, load_pipeline, reconstruct
 from openmocha.toon.captions import caption_of
 from openmocha.toon.films import make_film
 from openmocha.toon.judge import convolution
 from openmocha.training.fit import FitConfig, fit
 
-RESULTS = Path(__file__).parent / "results" / "told_apart.json"
 FIRST_SEED = {"train": 94_000_000, "test": 20_000}
 KINDS = ("true", "through the VAE", "generated")
 LOOKS, STRIDE, LOOKS_A_FILM = 4, 3, 8  # frames that are seen at once, 1/8 s apart
@@ -138,8 +137,8 @@ def main() -> None:
             teller = fit(Teller(), source, loss, Path(folder), config)
         result[name] = share(told_right(teller, unseen[against], unseen[other]))
         print(name, json.dumps(result[name]), flush=True)
-    result |= {"stories": given.train, "minutes": given.minutes, "machine": machine()}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    result |= {"stories": given.train, "minutes": given.minutes}
+    keep("told_apart", result)
 
 
 if __name__ == "__main__":

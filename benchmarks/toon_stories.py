@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import loudness
 from benchmarks.intervals import mean, share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.toon_scores import cut_right, pearson, score_film, speaker_opening
 from openmocha.models.store import identity, model_folder
 from openmocha.sampling import SETTINGS_FILE, Sampling
@@ -35,7 +35,6 @@ from openmocha.toon.films import Film, make_film
 from openmocha.toon.judge import Judge, load_judge
 from openmocha.training.shards import FRAMES_PER_LATENT
 
-RESULTS = Path(__file__).parent / "results"
 JUDGE = Path(__file__).parents[1] / "openmocha/weights/toon/judge"
 # Of every 20 stories: 6 close-ups, 5 medium close-ups, 4 medium or wide, 5 dialogues.
 SOURCES = ("close-up",) * 6 + ("medium close-up",) * 5 + ("medium",) * 4 + ("dialogue",) * 5
@@ -312,11 +311,10 @@ def finish(
 ) -> None:
     """Print the table; save figures with what made them, and every film's row beside the films."""
     print(table(report))
-    RESULTS.mkdir(exist_ok=True)
     made = {name: getattr(options, name) for name in ("count", "first_seed", *FILMS_OF)}
     made["model"] = Path(str(options.model)).name  # where it lies is nobody else's business
-    content = {"machine": machine(), **made, "figures": report}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {**made, "figures": report}
+    keep(options.name, content)
     (options.out / "rows.json").write_text(json.dumps(rows) + "\n")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.toon_sync import (
     ToonSyncScorer,
     load_toon_sync,
@@ -31,7 +31,6 @@ from openmocha.media import load_speech, read_film, write_film
 from openmocha.toon.films import FPS, make_film
 from openmocha.toon.voices import SAMPLE_RATE_HZ
 
-RESULTS = Path(__file__).parent / "results"
 SOURCES = ("close-up", "medium close-up", "medium", "dialogue")
 SHIFTS = range(-5, 6)
 SWAPS = 3  # other films' speeches for each film
@@ -58,10 +57,8 @@ def main() -> None:
     for source, found in figures.items():
         print(source, json.dumps(found))
     asked = {name: getattr(options, name) for name in ("films", "first_seed", "split")}
-    content = {"machine": machine(), **asked}
     if options.weights is None and options.split == "test":
-        path = RESULTS / "toon_sync.json"
-        path.write_text(json.dumps(content | {"figures": figures}, indent=1) + "\n")
+        keep("toon_sync", {**asked, "figures": figures})
     missed = [name for name, gate in GATES.items() if figures["all"][name]["value"] < gate]
     if missed:
         raise SystemExit(f"gates missed: {', '.join(missed)}")

@@ -9,23 +9,20 @@ Writes benchmarks/results/training_step.json (compiled: training_step_compiled.j
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import keep, machine
 from openmocha.models import attention, speech_attention
 from openmocha.models.config import toon
 from openmocha.models.transformer import MoChaTransformer3DModel
 
-RESULTS = Path(__file__).parent / "results"
 TRAINING, GUIDED = ((256, 1), (32, 8), (8, 32)), (3, 32)
 SIDE = 8  # rows and columns of latents: 128 pixels
 TEXT_TOKENS = 96
@@ -116,9 +113,8 @@ def main() -> None:
         rows += measure("bfloat16, fused attention", False, arguments.repeats)
         attention.attend = speech_attention.attend = plain
     rows += measure("bfloat16", arguments.compile, arguments.repeats)
-    RESULTS.mkdir(exist_ok=True)
-    name = "training_step_compiled.json" if arguments.compile else "training_step.json"
-    (RESULTS / name).write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n")
+    name = "training_step_compiled" if arguments.compile else "training_step"
+    keep(name, {"machine": about, "rows": rows})
 
 
 if __name__ == "__main__":

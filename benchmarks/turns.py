@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.intervals import share
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from benchmarks.real_speech import MOCHABENCH, recordings
 from openmocha.media import FPS, Speech, read_film
 from openmocha.toon.cuts import find_cut
@@ -26,7 +26,6 @@ from openmocha.toon.stories import make_story
 from openmocha.toon.turns import num_samples, spoken_turns
 from openmocha.turns import starts_of_turns
 
-RESULTS = Path(__file__).parent / "results" / "turns.json"
 NUM_FRAMES = 128
 SNR_DB = (None, 20, 10)
 NEAR_S = (-0.1, 0.1)
@@ -86,8 +85,8 @@ def main() -> None:
             warnings.simplefilter("ignore")
             figures["real recordings"] = share(real_cuts(MOCHABENCH))
     print(json.dumps(figures, indent=1))
-    content = {"machine": machine(), "count": options.count, "figures": figures}
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"count": options.count, "figures": figures}
+    keep("turns", content)
 
 
 if __name__ == "__main__":

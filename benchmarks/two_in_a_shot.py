@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.conversations import NEAR, script_of
 from benchmarks.intervals import mean, share
-from benchmarks.machine import machine
-from benchmarks.toon_stories import JUDGE, RESULTS, load_pipeline
+from benchmarks.machine import keep
+from benchmarks.toon_stories import JUDGE, load_pipeline
 from openmocha.contact_sheet import SheetFrames, contact_sheet, write_png
 from openmocha.evaluation.toon_scores import GUARD
 from openmocha.prompt import Clip, Script
@@ -90,8 +90,8 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     model = Path(options.model).name  # where it lies is nobody else's business
     made_with = {"model": model, "count": options.count, "together": options.together}
-    content = {"machine": machine(), **made_with, "figures": figures}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = {**made_with, "figures": figures}
+    keep(options.name, content)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ benchmarks/results/video_vae.json.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from einops import rearrange
 
 from benchmarks.intervals import bootstrap_mean
-from benchmarks.machine import machine
+from benchmarks.machine import keep
 from openmocha.evaluation.toon_scores import clip_ranges, speaker_opening
 from openmocha.models.video_vae import VideoVAE
 from openmocha.toon.films import Film, Request, film_stream
@@ -30,7 +29,6 @@ from openmocha.toon.stories import SOURCES
 from openmocha.training.film_crops import mouth_mask, to_video
 from openmocha.training.video_vae import motion_missed, psnr
 
-RESULTS = Path(__file__).parent / "results"
 CLOSE = ("close-up", "medium close-up")
 SIZES = ((128, 128), (128, 128), (160, 96), (96, 160))  # (width, height), in turn
 
@@ -49,7 +47,6 @@ def main() -> None:
     requests = [film_request(number) for number in range(options.films)]
     rows = [film_row(vae, film, judge) for film in film_stream(requests, workers=1)]
     content = {
-        "machine": machine(),
         "threads": options.threads,
         "model": str(options.model),
         "films": options.films,
@@ -57,8 +54,7 @@ def main() -> None:
         "speed": speed(vae),
         "rows": [{k: v for k, v in row.items() if k not in ("asked", "read")} for row in rows],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "video_vae.json").write_text(json.dumps(content, indent=1) + "\n")
+    keep("video_vae", content)
     print_table(content)
 
 
