@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 pytest.importorskip("espeakng_loader", reason="needs espeak-ng: pip install openmocha[voices]")
 try:
@@ -24,6 +25,7 @@ from openmocha.toon.films import make_film
 from openmocha.toon.judge import Judge
 from openmocha.training import recipes, toon_clips
 from openmocha.training.drawn_lips import DrawnLipsTraining
+from openmocha.training.latent_reader import LatentReader
 from openmocha.training.samples import Records
 from openmocha.training.toon_clips import (
     ShardPlan,
@@ -114,6 +116,9 @@ def test_from_nothing_to_a_judged_film(tmp_path: Path):
     recipes.write_toon_shards(tmp_path, scale=1e-9, workers=1)  # nothing is left to write
     assert Records(tmp_path / "shards").shards == records.shards
 
+    reader = LatentReader(tiny_vae().config.latent_channels)
+    (tmp_path / "latent_reader").mkdir()
+    save_file(reader.state_dict(), tmp_path / "latent_reader" / "model.safetensors")
     config = tiny_transformer().config
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -204,6 +209,7 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         "train_speech",
         "train_toon_judge",
         "train_reader",
+        "train_reading",
         "train_decoder",
         "train_guided",
         "export_toon",
@@ -221,9 +227,10 @@ def test_train_toon_goes_through_all_steps_and_on_from_the_one_that_stopped(tmp_
         ("train_reader", None),
         ("write_toon_shards", None),
         ("write_toon_shards", None),
+        ("train_reading", None),
         ("train_toon_transformer", 16),
         ("train_decoder", None),
         ("train_guided", None),
         ("export_toon", None),
     ]
-    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 10
+    assert recipes.train_toon(tmp_path) == tmp_path / "model" and len(calls) == 11

@@ -1,21 +1,23 @@
 """A reader of latents: what a small network sees in a latent frame, and what that teaches a model.
 
-    latents -> of each cell: is this the person? what are they like? -> means over the person
+    latents -> of each cell: is this the head, the body, the place? -> means over each
+            -> the judge's questions (toon/labels.py), and poses of the body, the face and the lips
     noisy latents - sigma velocity = latents as the model expects them -> reader -> as in the truth?
 
 A brow is a few numbers of a latent, and counts as such in the mean squared error; the reader counts
-it as what it tells. It learns from the training films' own latents, and knows nothing of the judge.
+it as what it tells. It learns from latents of stories that are drawn for it, and has nothing of the
+judge, which reads pixels.
 
 Dimension letters: N latent frames of any films, C latent channels, h w latent rows/cols, A
 attributes, K channels of a pose (latent_truth.py); B batch, F latent frames.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as nnf
 from einops import rearrange
@@ -31,20 +33,20 @@ from openmocha.training.seen_latents import seen_latents
 
 WEIGHTS_FILE = "model.safetensors"
 WIDTH = 96
-VIEWS = 4  # maps of attention: the head, the body, the place ...
-MAX_NOISE = 0.3  # what a model expects is never quite what an encoder makes
-CLASSES = [len(values) for values in ANSWERS.values()]
+MAPS = 4  # of attention: the head, the body, the place ...
+MAX_NOISE = 0.3  # noise level: what a model expects is never quite what an encoder makes
 BATCH = 256
+CLASSES = [len(values) for values in ANSWERS.values()]
 
 
 class LatentReader(nn.Module):
-    """Latents (N, C, h, w) -> scores of all answers (N, sum of classes) and poses (N, K), which
-    stand at deviations of 1."""
+    """Latents (N, C, h, w) -> scores of all answers (N, sum of CLASSES), and poses (N, K) at a
+    deviation of 1."""
 
     pose_mean: Tensor
     pose_deviation: Tensor
 
-    def __init__(self, channels: int = 32) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.input = nn.Conv2d(channels + 2, WIDTH, 1)
         self.layers = nn.ModuleList(
@@ -54,91 +56,101 @@ class LatentReader(nn.Module):
             )
             for _ in range(3)
         )  # fmt: skip
-        self.where = nn.Conv2d(WIDTH, VIEWS, 1)
-        seen = (VIEWS + 1) * WIDTH
+        self.where = nn.Conv2d(WIDTH, MAPS, 1)
         self.heads = nn.Sequential(
-            nn.Linear(seen, 2 * WIDTH), nn.SiLU(), nn.Linear(2 * WIDTH, sum(CLASSES) + len(CHANNELS))
+            nn.Linear((MAPS + 1) * WIDTH, 2 * WIDTH), nn.SiLU(),
+            nn.Linear(2 * WIDTH, sum(CLASSES) + len(CHANNELS)),
         )  # fmt: skip
         self.register_buffer("pose_mean", torch.zeros(len(CHANNELS)))
         self.register_buffer("pose_deviation", torch.ones(len(CHANNELS)))
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and poses."""
-        rows, columns = latents.shape[2:]
-        y = torch.linspace(-1, 1, rows).to(latents).expand(len(latents), 1, columns, rows).mT
-        x = torch.linspace(-1, 1, columns).to(latents).expand(len(latents), 1, rows, columns)
-        cells = self.input(torch.cat([latents, x, y], dim=1))
+        cells = self.input(torch.cat([latents, rows_and_columns(latents)], dim=1))
         for layer in self.layers:
             cells = cells + layer(cells)
-        where = rearrange(self.where(cells), "n v h w -> n v (h w)").softmax(-1)
+        where = rearrange(self.where(cells), "n m h w -> n m (h w)").softmax(-1)
         cells = rearrange(cells, "n d h w -> n (h w) d")
         seen = torch.cat([where @ cells, cells.mean(1, keepdim=True)], dim=1)
-        read = self.heads(rearrange(seen, "n v d -> n (v d)"))
+        read = self.heads(rearrange(seen, "n m d -> n (m d)"))
         return read[:, : sum(CLASSES)], read[:, sum(CLASSES) :]
 
     def standard(self, poses: Tensor) -> Tensor:
-        """Poses (N, K) as they are read."""
+        """Poses (N, K) at a deviation of 1."""
         return (poses - self.pose_mean) / self.pose_deviation
+
+
+def rows_and_columns(latents: Tensor) -> Tensor:
+    """Where each cell is, (N, 2, h, w), from -1 to 1."""
+    sides = [torch.linspace(-1, 1, side).to(latents) for side in latents.shape[2:]]
+    places = torch.stack(torch.meshgrid(*sides, indexing="ij"))
+    return places.expand(len(latents), -1, -1, -1)
 
 
 def misread(
     reader: LatentReader, latents: Tensor, answers: Tensor, poses: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Of latents (N, C, h, w): how surprising the answers (N, A) are, 1 for guessing among equals,
-    and the squared error of poses (N, K) over their variance; means over what has an answer."""
+    """Of latents (N, C, h, w), two means (N,) over what has an answer (else 0): how surprising the
+    answers (N, A) are, 1 for a guess among equals, and errors of poses (N, K), squared, over their
+    variance."""
     scores, read = (part.float() for part in reader(latents))
-    surprise = []
-    for part, answer in zip(scores.split(CLASSES, dim=1), answers.unbind(1), strict=True):
-        each = nnf.cross_entropy(part, answer, ignore_index=NO_ANSWER, reduction="none")
-        surprise.append(each / float(np.log(part.shape[1])))
-    known = answers != NO_ANSWER
-    told = (torch.stack(surprise, 1) * known).sum(1) / known.sum(1).clamp(min=1)
+    parts = zip(scores.split(CLASSES, dim=1), answers.unbind(1), CLASSES, strict=True)
+    surprise = [
+        nnf.cross_entropy(part, answer, ignore_index=NO_ANSWER, reduction="none") / math.log(count)
+        for part, answer, count in parts
+    ]
     wanted = reader.standard(poses)
-    there = wanted.isfinite()
-    wrong = (read - wanted.nan_to_num()).square() * there
-    return told, wrong.sum(1) / there.sum(1).clamp(min=1)
+    errors = (read - wanted.nan_to_num()).square()
+    return mean_of(torch.stack(surprise, 1), answers != NO_ANSWER), mean_of(errors, ~wanted.isnan())
+
+
+def mean_of(values: Tensor, known: Tensor) -> Tensor:
+    """Means (N,) of those of (N, n) values that are known; 0 where none is."""
+    return (values * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A reader beside the objective, and how much what it reads counts."""
+    """A reader beside a training's objective, and how much counts what it misreads."""
 
     reader: LatentReader
     weight: float = 0.3
 
     def loss(self, batch: Batch, expected: Tensor, sigma: Tensor) -> Tensor:
-        """What is misread in the latents that a model expects (B, C, F, h, w); those behind much
-        noise (sigma (B, F)) are blurred as they should be, and count less."""
-        frames = rearrange(expected, "b c f h w -> (b f) c h w")
-        answers = rearrange(batch.answers, "b f a -> (b f) a")
-        told, posed = misread(self.reader, frames, answers, rearrange(batch.poses, "b f k -> (b f) k"))
-        clear = rearrange((1 - sigma) * (sigma > 0), "b f -> (b f)")
+        """What is misread in the latents that a model expects (B, C, F, h, w). Behind much noise
+        (sigma (B, F)) they are blurred, as they should be, and count less; known ones do not."""
+        latents = rearrange(expected, "B C F h w -> (B F) C h w")
+        answers, poses = (rearrange(x, "B F n -> (B F) n") for x in (batch.answers, batch.poses))
+        told, posed = misread(self.reader, latents, answers, poses)
+        clear = rearrange((1 - sigma) * (sigma > 0), "B F -> (B F)")
         return self.weight * (clear * (told + posed)).mean()
 
 
 @dataclass(frozen=True)
 class Read:
-    """Latent frames and what is to be read from them."""
+    """Latent frames (N, C, h, w), and what is to be read from them (N, A) and (N, K)."""
 
-    latents: Tensor  # (N, C, h, w)
-    answers: Tensor  # (N, A) int64
-    poses: Tensor  # (N, K)
+    latents: Tensor
+    answers: Tensor
+    poses: Tensor
 
 
 def train_latent_reader(
     vae: Path,
     folder: Path,
     *,
-    files: int = 80,
+    files: int = 60,
     workers: int = 2,
-    time_budget_s: float = 600.0,
+    time_budget_s: float = 300.0,
     seed: int = 0,
 ) -> LatentReader:
     """Train a reader on latents of the VAE in folder `vae`, `files` files of stories that are drawn
-    for it (seen_latents.py), and leave it in `folder`/final.
+    for it (seen_latents.py), and leave it in `folder`. The last file is measured on.
 
-    The last file is measured on.
+    Raises ValueError for fewer than two files.
     """
+    if files < 2:
+        raise ValueError(f"files is {files}; expected two or more, one of them to measure on")
     torch.manual_seed(seed)
     seen = seen_latents(folder / "seen", vae, files, workers)
     latents, answers, poses = (torch.from_numpy(seen[n]) for n in ("latents", "answers", "poses"))
@@ -184,20 +196,21 @@ def reading_loss(reader: nn.Module, batch: Read) -> tuple[Tensor, dict[str, floa
     """Answers and poses alike."""
     assert isinstance(reader, LatentReader)
     with mixed_precision():
-        told, posed = misread(reader, batch.latents, batch.answers, batch.poses)
-    told, posed = told.mean(), posed.mean()
+        parts = misread(reader, batch.latents, batch.answers, batch.poses)
+    told, posed = (part.mean() for part in parts)
     return told + posed, {"told": told.item(), "posed": posed.item()}
 
 
 @torch.no_grad()
 def evaluate(reader: nn.Module, read: Read, first: int) -> dict[str, float]:
-    """On the frames from `first` on: shares of right answers, and R2 of poses."""
+    """On the frames from `first` on: what is misread, shares of right answers, R2 of poses."""
     assert isinstance(reader, LatentReader)
-    scores, poses = reader(read.latents[first:].float())
-    answers = read.answers[first:]
-    measures = {}
-    for name, part, answer in zip(ANSWERS, scores.split(CLASSES, dim=1), answers.unbind(1), strict=True):
-        known = answer != NO_ANSWER
-        measures[name] = float((part.argmax(1) == answer)[known].float().mean())
-    wrong = (poses - reader.standard(read.poses[first:])).square().nanmean(0)
+    latents, answers, poses = read.latents[first:].float(), read.answers[first:], read.poses[first:]
+    told, posed = misread(reader, latents, answers, poses)
+    scores, found = reader(latents)
+    right = [part.argmax(1) for part in scores.split(CLASSES, dim=1)]
+    hits = mean_of((torch.stack(right, 1) == answers).float().T, (answers != NO_ANSWER).T)
+    wrong = (found - reader.standard(poses)).square().nanmean(0)
+    measures = {"told": told.mean().item(), "posed": posed.mean().item()}
+    measures |= dict(zip(ANSWERS, hits.tolist(), strict=True))
     return measures | dict(zip(CHANNELS, (1 - wrong).tolist(), strict=True))

@@ -1,7 +1,8 @@
 """Whole trainings from nothing but the package, step by step, each with what it cost.
 
-    voices and films -> VAE -> speech encoder -> judge -> caption reader -> shards -> transformer in
-    stages -> VAE's decoder, on what the transformer makes -> few steps -> model folder
+    voices and films -> VAE -> speech encoder -> judge -> caption reader -> shards -> reader of
+    latents -> transformer in stages -> VAE's decoder, on what the transformer makes -> few steps
+    -> model folder
 
     python -m openmocha.training.recipes toon runs/toon     # all of it; goes on where it stopped
     python -m openmocha.training.recipes shards runs/toon   # or one step at a time
@@ -33,6 +34,7 @@ from torch import nn
 
 from openmocha.models.config import MoChaConfig, toon
 from openmocha.models.transformer import MoChaTransformer3DModel
+from openmocha.training.latent_reader import WEIGHTS_FILE, Reading, load_latent_reader
 from openmocha.training.objective import TOON_OBJECTIVE, Objective
 from openmocha.training.parallel import local_device
 from openmocha.training.run_encoders import (
@@ -55,15 +57,19 @@ from openmocha.training.trained_model import (
 )
 from openmocha.whole_file import write_text
 
+LATENT_READER = "latent_reader"  # its folder in a run's
+
 
 @dataclass(frozen=True)
 class ToonBudget:
-    """Minutes of training of each part; `films` multiplies the counts of toon_clips.TOON_FILMS."""
+    """Minutes of training of each part; `films` multiplies the counts of toon_clips.TOON_FILMS, and
+    of stories for the reader of latents."""
 
     video_vae: float = 35.0
     speech_encoder: float = 30.0
     judge: float = 25.0
     caption_reader: float = 20.0
+    latent_reader: float = 5.0
     transformer: float = 150.0
     decoder: float = 60.0
     few_steps: float = 45.0
@@ -99,6 +105,7 @@ def train_toon(
         "judge": partial(train_toon_judge, folder, budget, seed, beside),
         "caption_reader": partial(train_reader, folder, budget, seed),
         "shards": partial(write_toon_shards, folder, scale=budget.films, workers=all_of_them),
+        "latent_reader": partial(train_reading, folder, budget, seed, all_of_them),
         "transformer": partial(
             train_toon_transformer, folder, budget.transformer, seed=seed, batch_scale=batch_scale
         ),
@@ -203,6 +210,20 @@ def write_toon_shards(folder: Path, *, scale: float = 1.0, workers: int = 2) -> 
         say(f"{done.name}: {num_films} films, {rate:.1f} a second")
 
 
+def train_reading(folder: Path, budget: ToonBudget, seed: int, workers: int) -> None:
+    """Step 6, the reader of latents, on stories that are drawn for it."""
+    from openmocha.training.latent_reader import train_latent_reader
+
+    train_latent_reader(
+        folder / "video_vae" / "final",
+        folder / LATENT_READER,
+        files=max(2, round(60 * budget.films)),
+        workers=workers,
+        time_budget_s=60 * budget.latent_reader,
+        seed=seed,
+    )
+
+
 def toon_config(seed: int = 0, fuse: bool = True) -> TrainConfig:
     """The toon recipe's settings. Other than in the paper mouths count more, speech learns faster,
     and matrices learn by Muon.
@@ -237,7 +258,8 @@ def train_toon_transformer(
     fuse: bool = True,
     start: Path | None = None,
 ) -> nn.Module:
-    """Step 6: the transformer through all stages, in `minutes` or `steps`. Returns its EMA.
+    """Step 7: the transformer through all stages, in `minutes` or `steps`, beside the reader of
+    latents where the run has one. Returns its EMA.
 
     `start` is the folder of a transformer whose weights to begin with. Raises ValueError where the
     shards were written with other encoders than the run has now.
@@ -254,6 +276,9 @@ def train_toon_transformer(
         learning_rate=learning_rate,
         batch_scale=batch_scale,
     )
+    reading = None
+    if (folder / LATENT_READER / WEIGHTS_FILE).exists():
+        reading = Reading(load_latent_reader(folder / LATENT_READER).to(local_device()))
     return train(
         model.to(local_device()),
         folder / "shards",
@@ -261,11 +286,13 @@ def train_toon_transformer(
         stages,
         toon_config(seed, fuse),
         partial(preview_films, folder),
+        reading,
     )
 
 
 STEPS = (
-    "toon", "caption_reader", "shards", "transformer", "decoder", "few_steps", "weights", "export",
+    "toon", "caption_reader", "shards", "latent_reader", "transformer", "decoder", "few_steps",
+    "weights", "export",
 )  # fmt: skip
 
 
@@ -301,6 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         case "shards":
             workers = given.workers or os.cpu_count() or 1
             write_toon_shards(given.folder, scale=given.scale, workers=workers)
+        case "latent_reader":
+            train_reading(given.folder, budget, given.seed, given.workers or os.cpu_count() or 1)
         case "transformer":
             train_toon_transformer(
                 given.folder,

@@ -8,9 +8,11 @@ stories, not from moments.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from openmocha.models.video_vae import VideoVAE
+from openmocha.toon.camera import clip_views
 from openmocha.toon.films import NUM_FRAMES, Scene, draw_scenes
+from openmocha.toon.motion import clip_poses
 from openmocha.toon.stories import make_story
 from openmocha.training.judge_pool import random_mouths, with_speaker
 from openmocha.training.latent_truth import latent_truth
@@ -29,15 +33,12 @@ SPAN = 5  # latent frames that are drawn; the outer ones are there for those bet
 STORIES = 256  # of a file
 SIDE = 128  # pixels
 
-Seen = dict[str, NDArray]  # latents (N, C, h, w) float16, answers (N, A) int8, poses (N, K)
+Seen = dict[str, NDArray[Any]]  # latents (N, C, h, w) float16, answers (N, A) int8, poses (N, K)
 
 
 @torch.inference_mode()
 def draw_seen(vae: VideoVAE, seed: int) -> Seen:
     """The inner latent frames of a moment of story `seed` of the training split."""
-    from openmocha.toon.camera import clip_views
-    from openmocha.toon.motion import clip_poses
-
     rng = np.random.default_rng([seed, 11])
     story = make_story(seed, SOURCES[seed % len(SOURCES)], "train")
     clip = with_speaker(rng, story.clips[0])
@@ -62,30 +63,42 @@ def draw_seen(vae: VideoVAE, seed: int) -> Seen:
 def slow_mouths(rng: np.random.Generator) -> NDArray[np.float32]:
     """Mouths (T, 4) of every shape, which move about as fast as speech makes them."""
     mouths = random_mouths(rng, NUM_FRAMES + 2)
-    return (mouths[:-2] + 2 * mouths[1:-1] + mouths[2:]) / 4
+    slow: NDArray[np.float32] = (mouths[:-2] + 2 * mouths[1:-1] + mouths[2:]) / 4
+    return slow
 
 
-def write_seen(folder: Path, number: int) -> Path:
-    """File `number`, of so many stories, unless it is there."""
+def write_seen(vae: VideoVAE, folder: Path, number: int) -> Path:
+    """File `number`, of STORIES stories, unless it is there."""
     path = folder / f"{number:05d}.npz"
     if not path.exists():
-        parts = [draw_seen(_vae, seed) for seed in range(number * STORIES, (number + 1) * STORIES)]
+        seeds = range(number * STORIES, (number + 1) * STORIES)
+        parts = [draw_seen(vae, seed) for seed in seeds]
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+            np.savez(file, **joined(parts))  # type: ignore[arg-type]
         temporary.replace(path)
     return path
 
 
+def joined(parts: Sequence[Seen]) -> Seen:
+    """The latent frames of all parts, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def seen_latents(folder: Path, vae: Path, files: int, workers: int) -> Seen:
-    """All of `files` files, those that are not in `folder` drawn by `workers` processes first."""
+    """All of `files` files, those that are not in `folder` drawn first by `workers` processes
+    (0: by this one)."""
     folder.mkdir(parents=True, exist_ok=True)
-    with get_context("spawn").Pool(workers, _start_worker, (vae,)) as pool:
-        paths = pool.map(partial(write_seen, folder), range(files), chunksize=1)
-        pool.close()
-        pool.join()
+    if workers == 0:
+        net = VideoVAE.from_pretrained(vae).eval()
+        paths = [write_seen(net, folder, number) for number in range(files)]
+    else:
+        with get_context("spawn").Pool(workers, _start_worker, (vae,)) as pool:
+            paths = pool.map(partial(_write, folder), range(files), chunksize=1)
+            pool.close()
+            pool.join()
     kept = [np.load(path) for path in paths]
-    return {name: np.concatenate([part[name] for part in kept]) for name in kept[0].files}
+    return joined([dict(part) for part in kept])
 
 
 _vae: VideoVAE  # of this worker process
@@ -95,3 +108,7 @@ def _start_worker(vae: Path) -> None:
     global _vae
     torch.set_num_threads(1)
     _vae = VideoVAE.from_pretrained(vae).eval()
+
+
+def _write(folder: Path, number: int) -> Path:
+    return write_seen(_vae, folder, number)
