@@ -144,13 +144,7 @@ class MoChaPipeline:
             negative_prompt = kind.negative_prompt
         seed = secrets.randbelow(2**31) if seed is None else seed
 
-        num_clips = 1 if script is None else len(script.clips)
-        takes = [Take(words, num_frames, one_shot=num_clips == 1)]  # as the paper: all at once
-        if script is not None and num_clips == 1:
-            takes = [with_people(takes[0], script, 0)]
-        if script is not None and num_clips > 1 and speeches:
-            if kind.continues and not together:
-                takes = self._takes(script, speeches, num_frames) or takes
+        takes = self._planned(script, speeches, num_frames, together)
         if sampling.retell and words and picture is None and not verbatim:
             takes = self._retold(takes, seed, recording)
         encoded = self._encoded(takes, negative_prompt, recording, picture, sampling)
@@ -175,17 +169,27 @@ class MoChaPipeline:
         set_by_hand = [name for name, value in given.items() if value is not None]
         return self.sampling.of_quality(quality, set_by_hand).with_given(**steps_and_scales)
 
-    def _takes(
-        self, script: Script, speeches: Sequence[media.Speech], num_frames: int
+    def _planned(
+        self,
+        script: Script | None,
+        speeches: Sequence[media.Speech],
+        num_frames: int,
+        together: bool,
     ) -> list[Take]:
-        """A take per clip; [] and a warning where one recording does not tell when each begins."""
+        """A take per clip where a model can; else, or where one recording does not tell when each
+        begins (which warns), one of all clips at once, as the paper."""
+        if script is None:
+            return [Take("", num_frames)]
+        if len(script.clips) == 1:
+            return [with_people(Take(script.prompt, num_frames), script, 0)]
         kind = self.backbone.format
-        try:
-            return takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
-        except NoTurnsError as error:
-            message = f"all clips become one take: {error}"
-            warnings.warn(message, media.SpeechWarning, stacklevel=3)
-            return []
+        if speeches and kind.continues and not together:
+            try:
+                return takes_of(script, speeches, num_frames, kind.fps, kind.frames_per_latent)
+            except NoTurnsError as error:
+                message = f"all clips become one take: {error}"
+                warnings.warn(message, media.SpeechWarning, stacklevel=3)
+        return [Take(script.prompt, num_frames, one_shot=False)]
 
     def _retold(
         self, takes: Sequence[Take], seed: int, recording: media.Speech | None
