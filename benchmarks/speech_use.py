@@ -20,6 +20,7 @@ from openmocha.pipeline import MoChaPipeline
 from openmocha.training.samples import Batch, collate, cut
 from openmocha.training.shards import Encoders, encode_clips, read_record
 from openmocha.training.toon_clips import ShardPlan, toon_clip
+from openmocha.training.train import told_beside
 
 SIGMAS = (0.9, 0.7, 0.5, 0.3)
 FIRST_SEED = 990_000_000  # no plan of training reaches it
@@ -86,10 +87,9 @@ def errors(pipeline: MoChaPipeline, batch: Batch, speech: Tensor, sigma: float) 
     noise = torch.randn(batch.latents.shape, generator=generator)
     sigmas = torch.full((len(noise),), sigma)
     noisy = add_noise(batch.latents, noise, sigmas)
-    views = batch.views if pipeline.backbone.format.told_views else None
-    velocity = pipeline.backbone.transformer(
-        noisy, sigmas, batch.text, speech, batch.speech_windows, views=views
-    )
+    network = pipeline.backbone.transformer
+    beside = told_beside(network, batch)
+    velocity = network(noisy, sigmas, batch.text, speech, batch.speech_windows, **beside)
     error = (velocity - velocity_target(batch.latents, noise)).square()
     mouth = repeat(batch.mouth_cells > 0, "B F h w -> B C F h w", C=error.shape[1])
     return {"mouth": float(error[mouth].mean()), "other": float(error[~mouth].mean())}

@@ -139,7 +139,8 @@ def going_on(conditions: Conditions, before: Conditions, total: int) -> Conditio
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
-    return replace(conditions, speech=speech, known=before.known, views=views)
+    start = -before.num_known
+    return replace(conditions, speech=speech, known=before.known, views=views, start=start)
 
 
 def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:
@@ -153,6 +154,7 @@ def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest:
 
 def part_of(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:
     """The conditions with the part of the speech and of the camera's way that a pass needs."""
+    conditions = replace(conditions, start=conditions.start + one.start)
     if conditions.views is not None:
         conditions = replace(conditions, views=conditions.views[:, one.start : one.stop])
     if conditions.speech is None:

@@ -200,8 +200,8 @@ class MoChaPipeline:
         retold = []
         for take, one in zip(takes, told, strict=True):
             camera = one.camera if self.backbone.format.told_views else None
-            take = replace(take, words=one.words, calm=one.calm, apart=one.apart, camera=camera)
-            retold.append(take)
+            take = replace(take, words=one.words, calm=one.calm, apart=one.apart)
+            retold.append(replace(take, camera=camera, story=one.story))
         return retold
 
     def _identity(self) -> dict[str, Any]:
@@ -230,14 +230,11 @@ class MoChaPipeline:
         parts = [speech] * len(takes)
         if speech is not None and len(takes) > 1:
             parts = list(torch.split(speech, lengths, dim=1))
-        encoded = [
-            Conditions(
-                backbone.encode_text(take.words), no_words, part,
-                calm=None if take.calm is None else backbone.encode_text(take.calm),
-                apart=tuple(one.encoded(backbone.encode_text) for one in take.apart),
-            )
-            for take, part in zip(takes, parts, strict=True)
-        ]  # fmt: skip
+        encoded = []
+        for take, part in zip(takes, parts, strict=True):
+            told, calm = backbone.encode_told(take.words, take.calm, take.story)
+            apart = tuple(one.encoded(backbone) for one in take.apart)
+            encoded.append(Conditions(told, no_words, part, calm=calm, apart=apart))
         if picture is not None:
             first = backbone.encode_image(picture, sampling.height, sampling.width)
             encoded[0] = replace(encoded[0], known=first)

@@ -20,6 +20,7 @@ from openmocha.backbones.backbone import Alone
 from openmocha.models.places import SceneView
 from openmocha.prompt import TAG, Clip, Script
 from openmocha.rewording import clip_alone
+from openmocha.toon.stories import Story
 from openmocha.turns import NoTurnsError, starts_of_turns
 from openmocha.two_shot import first_sentence, said_of_one, speaker_of_two, two_shown
 
@@ -34,7 +35,8 @@ class Take:
     of two who share the shot, from left to right; `each` what is said of each of two alone, and
     `speaker` who of them speaks; `calm` the words without feelings, where a model retold them, and
     `apart` two people in one shot, each told alone; `camera` where one that moves is first and
-    last; `one_shot` whether its scene stays the same throughout."""
+    last; `story` what the one person who is seen does; `one_shot` whether its scene stays the same
+    throughout."""
 
     words: str
     num_frames: int
@@ -45,6 +47,7 @@ class Take:
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
     camera: tuple[SceneView, SceneView] | None = None
+    story: Story | None = None
     one_shot: bool = True
 
 

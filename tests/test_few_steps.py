@@ -74,7 +74,7 @@ def test_known_latents_stay_and_are_not_learnt(backbone):
 def test_batches_are_long_enough_and_partly_new():
     def make(seed: int) -> Stretch:
         noise = torch.full((1, 1, 4 if seed % 2 else 2, 1, 1), float(seed))
-        return Stretch(noise, noise, Conditions(None, None))
+        return Stretch(noise, noise, Conditions(None, None), {})
 
     settings = FewStepsTraining(batch_films=2.0, new_share=0.5, kept=5)
     batches = endless_batches(make, settings, 8, 0, torch.device("cpu"))

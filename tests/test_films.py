@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openmocha.toon.motion import clip_poses
+from openmocha.toon.motion import clip_motion
 from openmocha.toon.mouths import mouth_track
 from openmocha.toon.stories import SOURCES, make_story
 from openmocha.toon.turns import cut_frame, num_samples, speaker_track, spoken_turns
@@ -68,7 +68,7 @@ def test_only_the_speaker_of_a_clip_opens_the_mouth() -> None:
     story = next(s for s in stories if len(s.characters) == 2)
     clip = story.clips[0]
     mouth = np.random.default_rng(0).random((T, 4)).astype(np.float32)
-    poses = clip_poses(story, clip, T, mouth, [1.0, 2.0], (0.5, 4.0))
+    poses = clip_motion(story, clip, T, mouth, [1.0, 2.0], (0.5, 4.0)).poses
     assert clip.speaker is not None
     drawn = np.array([[pose.mouth for pose in frame] for frame in poses])
     assert np.array_equal(drawn[:, clip.speaker], mouth)
@@ -78,7 +78,7 @@ def test_only_the_speaker_of_a_clip_opens_the_mouth() -> None:
 def test_eyes_blink_and_heads_move_but_nothing_jumps() -> None:
     for seed in range(20):
         story = make_story(seed, "medium")
-        poses = clip_poses(story, story.clips[0], T, np.zeros((T, 4)), [], (0.0, 0.0))
+        poses = clip_motion(story, story.clips[0], T, np.zeros((T, 4)), [], (0.0, 0.0)).poses
         head = np.array([[p.head for p in frame] for frame in poses])
         arms = np.array([[p.left_arm.lift for p in frame] for frame in poses])
         blink = np.array([[p.blink for p in frame] for frame in poses])

@@ -134,7 +134,8 @@ def test_what_is_misread_counts_by_how_clear_it_should_be():
     batch = Batch(
         latents=torch.zeros(2, 4, 3, 4, 6), mouth_cells=torch.zeros(2, 3, 4, 6), text=[],
         speech=None, speech_windows=torch.zeros(2, 3, 1), views=torch.zeros(2, 3, 3),
-        answers=torch.randint(-1, 2, shape), poses=torch.randn(2, 3, len(CHANNELS)), seeds=(0, 1),
+        answers=torch.randint(-1, 2, shape), poses=torch.randn(2, 3, len(CHANNELS)),
+        figures=torch.zeros(2, 3, 1), seeds=(0, 1),
     )  # fmt: skip
     expected = torch.randn(2, 4, 3, 4, 6, requires_grad=True)
     sigma = torch.tensor([[0.0, 0.5, 0.25], [1.0, 0.9, 0.1]])

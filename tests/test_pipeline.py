@@ -49,15 +49,15 @@ def reference_latents(pipeline, noise, text, no_text, speech_tokens, sampling, c
     sigmas = torch.linspace(1, 0, sampling.num_inference_steps + 1)
     x = noise
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
-        null = pipeline.backbone.transformer(x, sigma[None], [no_text], None)
-        with_text = pipeline.backbone.transformer(x, sigma[None], [text], None)
+        null = pipeline.backbone.transformer(x, sigma[None], [no_text.text], None)
+        with_text = pipeline.backbone.transformer(x, sigma[None], [text.text], None)
         full = with_text
         if speech_tokens is not None:
-            full = pipeline.backbone.transformer(x, sigma[None], [text], speech_tokens)
+            full = pipeline.backbone.transformer(x, sigma[None], [text.text], speech_tokens)
         text_scale, speech_scale = sampling.text_guidance_scale, sampling.speech_guidance_scale
         v = null + text_scale * (with_text - null) + speech_scale * (full - with_text)
         if calm is not None and sigma < FEELINGS_BELOW:
-            without = pipeline.backbone.transformer(x, sigma[None], [calm], None)
+            without = pipeline.backbone.transformer(x, sigma[None], [calm.text], None)
             v = v + (sampling.feeling_guidance_scale - 1) * (with_text - without)
         x = x + (following - sigma) * v
     return x

@@ -14,6 +14,7 @@ from fake_shards import (
     write_fake_shards,
 )
 
+from openmocha.models.figures import FIGURE, NUM_FIGURE
 from openmocha.models.speech_attention import uniform_windows
 from openmocha.training.objective import Objective, corrupt, frame_sigmas, weighted_loss
 from openmocha.training.parallel import Ranks
@@ -231,6 +232,21 @@ def test_clean_prefixes_keep_their_latents_and_weigh_nothing(shards):
     assert not corrupted.weights[clean].any()
     expected = 1 + 2 * batch.mouth_cells
     assert torch.equal(corrupted.weights[~clean], expected[~clean])
+
+
+def test_limbs_weigh_more_where_a_figure_has_them(shards):
+    batch = batches_of(shards, stage_of({"close-up": 1}, crop(4, 8)))[0]
+    rows, cols = batch.latents.shape[-2:]
+    figures = torch.full((*batch.latents.shape[:1], 4, NUM_FIGURE), float("nan"))
+    figures[0] = 9.0  # everything is far away
+    figures[0, 2, -2:] = torch.tensor([-1 + 1 / cols, -1 + 1 / rows])  # but a hand in a corner
+    figures[0, :, -len(FIGURE)] = 0.01  # of somebody very small
+    batch = replace(batch, figures=figures)
+    plain, weighed = (corrupt(batch, Objective(0, 0, 3, weight)).weights for weight in (1, 5))
+    corner = weighed[0, 2, 0, 0] - plain[0, 2, 0, 0]
+    assert torch.allclose(corner, torch.tensor(4.0))
+    weighed[0, 2] = plain[0, 2]
+    assert torch.allclose(weighed, plain, atol=1e-4)
 
 
 def test_noise_levels_come_in_the_shares_asked():

@@ -11,8 +11,8 @@ frames, h w latent rows/cols, T video frames, H W pixels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from openmocha.sampling import MAX_SIDE, Sampling, check_size
 
 if TYPE_CHECKING:
     from openmocha.takes import Take
+    from openmocha.toon.stories import Story
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class FilmFormat:
     needs_speech: bool = False
     hears: bool = True
     told_views: bool = False  # is told where the camera is (models/places.py)
+    told_figures: bool = False  # is told what is done where, frame by frame (models/figures.py)
 
     def check_request(self, sampling: Sampling, prompt: str, speech: bool, image: bool) -> None:
         """Raise ValueError for anything asked that this model cannot do."""
@@ -95,8 +97,9 @@ class Conditions:
     own), clean first latents (1, C, K, h, w) that the film begins with (an image, or the end of
     what was made before), the words less their feelings, where they have any, the scene
     (1, C, 1, h, w) that a pass goes on with (continuation.scene_of), the people of a shot from left
-    to right, where it shows several (filming.velocity_apart), and where the camera is in each
-    latent frame, (1, F, 3) as in models/places.py, None where it rests."""
+    to right, where it shows several (filming.velocity_apart), where the camera is in each latent
+    frame, (1, F, 3) as in models/places.py, None where it rests, and which latent frame of its take
+    is the first of these (negative: of the end of another take)."""
 
     words: Any
     no_words: Any
@@ -107,6 +110,7 @@ class Conditions:
     scene: Tensor | None = None
     apart: tuple["Alone", ...] = ()
     views: Tensor | None = None
+    start: int = 0
 
     @property
     def num_known(self) -> int:
@@ -117,28 +121,32 @@ class Conditions:
 @dataclass(frozen=True)
 class Alone:
     """One of the people in a shot, told as if nobody else were seen: words, the same without
-    feelings (None where there are none), as text or encoded, and whether it is they who speak."""
+    feelings (None where there are none), as text or encoded, whether it is they who speak, and what
+    they do."""
 
     words: Any
     calm: Any
     speaks: bool
+    story: "Story | None" = None
 
-    def encoded(self, encode_text: Callable[[str], Any]) -> "Alone":
+    def encoded(self, backbone: "Backbone") -> "Alone":
         """The same in a model's own form."""
-        calm = None if self.calm is None else encode_text(self.calm)
-        return Alone(encode_text(self.words), calm, self.speaks)
+        words, calm = backbone.encode_told(self.words, self.calm, self.story)
+        return replace(self, words=words, calm=calm)
 
 
 @dataclass(frozen=True)
 class Told:
     """A prompt in words that a model was trained with; `calm` is the same with everybody's feelings
     left out, None where nobody shows any; `apart` are two people in one shot, from left to right,
-    each told alone; `camera` where a camera that moves is first and last."""
+    each told alone; `camera` where a camera that moves is first and last; `story` what the one
+    person who is seen does."""
 
     words: str
     calm: str | None = None
     apart: tuple[Alone, ...] = ()
     camera: tuple[SceneView, SceneView] | None = None
+    story: "Story | None" = None
 
 
 class Solver(ABC):
@@ -183,6 +191,13 @@ class Backbone(ABC):
     @abstractmethod
     def encode_text(self, prompt: str) -> Any:
         """A prompt in the transformer's own form. Raises ValueError where it is too long."""
+
+    def encode_told(
+        self, words: str, calm: str | None, story: "Story | None"
+    ) -> tuple[Any, Any | None]:
+        """Words, and the same without feelings where there are any, in the transformer's own form,
+        each with what is done (`story`), if the model can be told."""
+        return self.encode_text(words), None if calm is None else self.encode_text(calm)
 
     def understood(self, takes: Sequence["Take"], seed: int, speaking: bool) -> list[Told]:
         """What is seen in a film's takes in words that the model was trained with, what they leave

@@ -5,9 +5,12 @@ Dimension letters as in backbone.py; L text tokens.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from einops import einsum, repeat
+from numpy.typing import NDArray
 from torch import Tensor
 
 from openmocha.backbones.backbone import (
@@ -18,6 +21,7 @@ from openmocha.backbones.backbone import (
     Told,
     mocha_passes,
 )
+from openmocha.models.figures import NUM_FIGURE
 from openmocha.models.places import SceneView
 from openmocha.models.speech_encoder import SpeechEncoder
 from openmocha.models.text_encoder import TextEncoder
@@ -27,13 +31,24 @@ from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
+from openmocha.toon.acts import average_directions
 from openmocha.toon.camera import at_rest, clip_way, in_scene
 from openmocha.toon.caption_reader import CLIPS
 from openmocha.toon.captions import caption_of
+from openmocha.toon.figures import figure, latent_figures
 from openmocha.toon.retelling import People, Retelling, alone, without_feelings
 from openmocha.toon.stories import Story
 
 TextTokens = tuple[Tensor, Tensor]  # token states (1, L, D) and mask (1, L)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A prompt as the transformer takes it, and the story of one person in one shot whose figure
+    is told beside it, if any is."""
+
+    text: TextTokens
+    story: Story | None = None
 
 
 class PaperBackbone(Backbone):
@@ -66,6 +81,7 @@ class PaperBackbone(Backbone):
             takes_image=True,
             continues=transformer.config.continues,
             told_views=transformer.config.told_views,
+            told_figures=transformer.config.told_figures,
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -76,10 +92,22 @@ class PaperBackbone(Backbone):
             self.guided_transformer.to(device)
         self.vae.to(device)
 
-    def encode_text(self, prompt: str) -> TextTokens:
-        """Token states (1, L, D) and mask (1, L); ValueError beyond 256 tokens."""
+    def encode_text(self, prompt: str) -> Words:
+        """ValueError beyond 256 tokens."""
         states, mask = self.text_encoder.encode([prompt])
-        return states.to(self.device), mask.to(self.device)
+        return Words((states.to(self.device), mask.to(self.device)))
+
+    def encode_told(
+        self, words: str, calm: str | None, story: Story | None
+    ) -> tuple[Words, Words | None]:
+        """See the base class: who is calm does the same, with a neutral face."""
+        told, without = super().encode_told(words, calm, story)
+        if story is None or not self.format.told_figures:
+            return told, without
+        return (
+            replace(told, story=story),
+            without and replace(without, story=without_feelings(story)),
+        )
 
     def understood(self, takes: Sequence[Take], seed: int, speaking: bool) -> list[Told]:
         """See the base class: the caption reader's answers, as captions of the film set.
@@ -116,27 +144,48 @@ class PaperBackbone(Backbone):
     ) -> Tensor:
         """All passes of guidance as one batch; known frames have the noise level 0."""
         passes = mocha_passes(conditions, sampling)
-        weights, texts, speeches = zip(*passes, strict=True)
+        weights, words, speeches = zip(*passes, strict=True)
         num = len(passes)
         batch = repeat(latents, "1 C F h w -> B C F h w", B=num)
         sigmas = torch.full((num, latents.shape[2]), sigma, device=latents.device)
         sigmas[:, : conditions.num_known] = 0
         network = self.guided_transformer if sampling.folded else self.transformer
         assert network is not None  # a model without it has no quality "fast"
-        views = conditions.views
-        seen = {} if views is None else {"views": views.expand(num, -1, -1)}
         with mixed_precision(self.device, self.dtype):
             velocities = network(
                 batch,
                 sigmas,
-                [stack_text(texts)],
+                [stack_text([told.text for told in words])],
                 None if conditions.speech is None else torch.cat(speeches),
                 conditions.windows,
-                **seen,
+                **self.told_beside(words, conditions, latents),
             )
         weight = torch.tensor(weights, dtype=torch.float32, device=latents.device)
         velocity: Tensor = einsum(weight, velocities.float(), "B, B C F h w -> C F h w")
         return velocity[None]
+
+    def told_beside(
+        self, words: Sequence[Words], conditions: Conditions, latents: Tensor
+    ) -> dict[str, Tensor]:
+        """What the transformer is told of latents (1, C, F, h, w) beside each pass's words: where
+        the camera is, if it moves, and the figures of whoever is directed."""
+        told = {}
+        if conditions.views is not None:
+            told["views"] = conditions.views.expand(len(words), -1, -1)
+        if any(one.story is not None for one in words):
+            figures = [self._figures(one.story, conditions.start, latents) for one in words]
+            told["figures"] = torch.from_numpy(np.stack(figures)).to(self.device)
+        return told
+
+    def _figures(self, story: Story | None, start: int, latents: Tensor) -> NDArray[np.float32]:
+        """(F, K) of latent frames from `start` on; NaN for nobody."""
+        frames, *size = latents.shape[2:]
+        if story is None:
+            return np.full((frames, NUM_FIGURE), np.nan, np.float32)
+        r, clip = self.format.frames_per_latent, story.clips[0]
+        shown = range(r * start, r * (start + frames))
+        directed = average_directions(clip.cast[0], shown, self.format.fps)
+        return latent_figures(figure(story, clip, directed, width=size[1], height=size[0]), r)
 
     def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """See the base class."""
@@ -159,11 +208,12 @@ class PaperBackbone(Backbone):
 
 def told_story(story: Story) -> Told:
     """A story as the captions of the film set tell it, all of it; where two people share its one
-    shot, each of them alone; and how its camera moves, if it has one shot."""
+    shot, each of them alone; of one shot, how its camera moves, and what the one person does who is
+    alone in it."""
     calm = without_feelings(story)
     words = caption_of(story, drop=0.0)
     calm_words = None if calm == story else caption_of(calm, drop=0.0)
-    return Told(words, calm_words, told_apart(story), camera_of(story))
+    return Told(words, calm_words, told_apart(story), camera_of(story), one_person(story))
 
 
 def camera_of(story: Story) -> tuple[SceneView, SceneView] | None:
@@ -179,7 +229,14 @@ def told_apart(story: Story) -> tuple[Alone, ...]:
     if len(story.clips) > 1 or len(clip.cast) == 1:
         return ()
     told = [told_story(alone(story, number)) for number in range(len(clip.cast))]
-    return tuple(Alone(one.words, one.calm, clip.speaker == k) for k, one in enumerate(told))
+    return tuple(
+        Alone(one.words, one.calm, clip.speaker == k, one.story) for k, one in enumerate(told)
+    )
+
+
+def one_person(story: Story) -> Story | None:
+    """The story, if it shows one person in one shot."""
+    return story if len(story.clips) == len(story.clips[0].cast) == 1 else None
 
 
 def stack_text(texts: Sequence[TextTokens]) -> TextTokens:

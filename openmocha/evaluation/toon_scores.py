@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from openmocha.toon.curves import bump
 from openmocha.toon.cuts import find_cut
 from openmocha.toon.films import FPS, Truth
 from openmocha.toon.judge import Judge, Judgement
@@ -17,7 +18,7 @@ from openmocha.toon.labels import (
     POSE,
     visible_labels,
 )
-from openmocha.toon.motion import BEAT_LAG_S, BEAT_WIDTH_S, bump
+from openmocha.toon.motion import BEAT_LAG_S, BEAT_WIDTH_S
 from openmocha.toon.stories import Clip, Story
 
 CLOSE = ("close-up", "medium close-up")

@@ -42,6 +42,9 @@ class MoChaConfig:
     precondition: bool = False  # scale input and output by the noise level (flow.preconditioning)
     continues: bool = False  # trained with clean beginnings: makes takes of any length
     told_views: bool = False  # trained with the camera's way (places.py); the paper has words alone
+    told_figures: bool = (
+        False  # trained with stick figures (models/figures.py), where there are any
+    )
     modulate_cross_attention: bool = False  # the paper norms these inputs without modulation
 
     def __post_init__(self) -> None:
@@ -114,6 +117,7 @@ def toon() -> MoChaConfig:
         precondition=True,
         continues=True,
         told_views=True,
+        told_figures=True,
         # 8 x 8 x 32 positions: small theta separates them better (Heo et al. 2024, RoPE-ViT).
         rope_theta=100.0,
     )

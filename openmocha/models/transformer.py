@@ -34,6 +34,7 @@ from openmocha.models.attention import (
 from openmocha.models.conditions import PlaceEmbedding, SigmaEmbedding, Text, TextProjector
 from openmocha.models.config import MoChaConfig
 from openmocha.models.eight_bits import restored
+from openmocha.models.figures import FigureEmbedding
 from openmocha.models.speech_attention import SpeechAttention, SpeechProjector, uniform_windows
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -134,6 +135,7 @@ class MoChaTransformer3DModel(nn.Module):
             self.place_embedding = PlaceEmbedding(
                 config.width, config.embed_times, config.told_views
             )
+        self.figure_embedding = FigureEmbedding(config.width) if config.told_figures else None
         self.sigma_embedding = SigmaEmbedding(config)
         self.text_projector = TextProjector(config.text_widths, config.width)
         if config.speech_attention != "none":
@@ -162,8 +164,11 @@ class MoChaTransformer3DModel(nn.Module):
                 module.output.weight.mul_((3 * self.config.layers) ** -0.5)
             elif isinstance(module, SpeechAttention):
                 nn.init.zeros_(module.output.weight)
-        for zeroed in (self.sigma_embedding.modulation, self.output):
-            nn.init.zeros_(zeroed.weight)
+        zeroed = [self.sigma_embedding.modulation, self.output]
+        if self.figure_embedding is not None:
+            zeroed.append(self.figure_embedding.linear)
+        for linear in zeroed:
+            nn.init.zeros_(linear.weight)
 
     def forward(
         self,
@@ -174,6 +179,7 @@ class MoChaTransformer3DModel(nn.Module):
         speech_windows: Tensor | None = None,
         speech_window_mask: Tensor | None = None,
         views: Tensor | None = None,
+        figures: Tensor | None = None,
     ) -> Tensor:
         """Velocity (B, C, F, h, w) of noisy latents (B, C, F, h, w).
 
@@ -181,7 +187,8 @@ class MoChaTransformer3DModel(nn.Module):
         (B, L), True = valid). speech: (B, S, layers, width), None = zeros (no speech).
         speech_windows: (F, W) or (B, F, W) rows of S, None = uniform windows over S = F r tokens;
         speech_window_mask likewise, True where a token is. views: (B, F, 3) where the camera is
-        (places.py), None = at rest.
+        (places.py), None = at rest. figures: (B, F, K) what is done where (figures.py), NaN or None
+        = not told.
 
         Raises ValueError where shapes do not fit.
         """
@@ -197,6 +204,8 @@ class MoChaTransformer3DModel(nn.Module):
         x = self.patch_input(x)
         if self.place_embedding is not None:
             x = x + self.place_embedding(frames, rows, cols, views).to(x.dtype)
+        if self.figure_embedding is not None and figures is not None:
+            x = x + self.figure_embedding(figures, rows, cols, views).to(x.dtype)
         modulation, final = self.sigma_embedding(sigma)
         text_tokens, text_mask = self.text_projector(text)
         speech_tokens, windows = self._speech(latents, speech, speech_windows)

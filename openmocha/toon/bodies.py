@@ -9,21 +9,10 @@ import skia
 
 from openmocha.toon.brush import Point, curve, fill, line, oval, polygon, ramp, smooth
 from openmocha.toon.clothes import draw_clothes, draw_collar
+from openmocha.toon.figures import SHOULDER_Y, feet_y, hip_y, joints
 from openmocha.toon.looks import Look
 from openmocha.toon.palette import INK, darker, lighter, mix
 from openmocha.toon.poses import Arm, Pose
-
-SHOULDER_Y = 74.0
-_UPPER_ARM, _FOREARM = 78.0, 68.0
-
-
-def hip_y(look: Look) -> float:
-    return SHOULDER_Y + 176.0 * look.trunk
-
-
-def feet_y(look: Look) -> float:
-    """Where the feet stand below the head's centre, in head units."""
-    return hip_y(look) + 292.0 * look.legs
 
 
 def draw_neck(canvas: skia.Canvas, look: Look) -> None:
@@ -61,23 +50,6 @@ def _trunk(look: Look, shrug: float) -> skia.Path:
     return path
 
 
-def _joints(look: Look, arm: Arm, side: float, shrug: float) -> tuple[Point, Point, Point]:
-    """Shoulder, elbow and hand. Angles run from hanging (0) outwards and up (180 degrees)."""
-    size = 0.5 + 0.5 * look.trunk
-    shoulder = (side * (look.shoulder - 7), SHOULDER_Y + 12 - 9 * shrug)
-    outward = (arm.reach + 1.0) / 2.0
-    upper = 9.0 + arm.lift * (25.0 + 70.0 * outward)
-    fold = max(-1.0, min(1.0, 1.4 * arm.reach + 0.2))
-    lower = min(upper + 138.0 * arm.bend * fold + 6.0 + 62.0 * arm.lift**2, 190.0)
-    elbow = _step(shoulder, side, upper, _UPPER_ARM * size)
-    return shoulder, elbow, _step(elbow, side, lower, _FOREARM * size)
-
-
-def _step(start: Point, side: float, degrees: float, length: float) -> Point:
-    angle = math.radians(degrees)
-    return start[0] + side * length * math.sin(angle), start[1] + length * math.cos(angle)
-
-
 def _draw_hand(canvas: skia.Canvas, look: Look, elbow: Point, hand: Point, kind: str) -> None:
     """A mitten-like hand at the end of the forearm; fingers for an open one."""
     reach = math.hypot(hand[0] - elbow[0], hand[1] - elbow[1]) or 1.0
@@ -105,7 +77,7 @@ def _draw_hand(canvas: skia.Canvas, look: Look, elbow: Point, hand: Point, kind:
 
 def draw_arm(canvas: skia.Canvas, look: Look, arm: Arm, side: float, shrug: float) -> None:
     """One arm with its sleeve; t-shirts and dresses leave the forearm bare."""
-    shoulder, elbow, hand = _joints(look, arm, side, shrug)
+    shoulder, elbow, hand = joints(look, arm, side, shrug)
     thick = 25.0 if look.feminine or look.character.age == "child" else 29.0
     short = look.character.clothes in ("t-shirt", "dress")
     skin = look.skin if look.species != "robot" else look.shade

@@ -11,29 +11,20 @@ from typing import NamedTuple
 import numpy as np
 import skia
 
-from openmocha.toon.bodies import SHOULDER_Y, draw_arm, draw_body, feet_y, hip_y
+from openmocha.toon.bodies import draw_arm, draw_body
 from openmocha.toon.brush import argb, fill, glow, oval, spot
 from openmocha.toon.camera import FOCUS_Y
 from openmocha.toon.faces import draw_behind_head, draw_head, head_turn, mouth_box
+from openmocha.toon.figures import SHOULDER_Y, feet_y, hip_y, stand
 from openmocha.toon.hair import draw_locks
 from openmocha.toon.looks import Look, make_look
 from openmocha.toon.palette import LIGHT_TINT
 from openmocha.toon.places import MARGIN, background, has_wall
 from openmocha.toon.poses import Pose, View
-from openmocha.toon.stories import Cast, Clip, Story
+from openmocha.toon.stories import Clip, Story
 
-# Of each shot: pixels per head unit at a short side of 128, the height of the head's centre as a
-# share of the short side, and how far off the middle "left" and "right" are.
-_FRAMING = {
-    "close-up": (0.83, 0.41, 0.10),
-    "medium close-up": (0.52, 0.36, 0.16),
-    "medium": (0.33, 0.28, 0.2),
-    "wide": (0.156, 0.2, 0.25),
-}
 # From above the brow to the chin and from ear to ear, in head units around the head's centre.
 _FACE = skia.Rect(-46.0, -52.0, 46.0, 58.0)
-_SIDE = {"left": -1.0, "center": 0.0, "right": 1.0, "far left": -2.0, "far right": 2.0}
-_PAIR_SCALE = {"close-up": 0.58, "medium close-up": 0.86, "medium": 0.9, "wide": 1.0}
 
 
 class Drawn(NamedTuple):
@@ -43,30 +34,6 @@ class Drawn(NamedTuple):
     pixels: np.ndarray
     mouths: np.ndarray
     faces: np.ndarray
-
-
-def _stand(
-    look: Look, clip: Clip, cast: Cast, width: int, height: int
-) -> tuple[float, float, float]:
-    """Where the head's centre is in pixels, and pixels per head unit."""
-    short = min(width, height)
-    scale, head, aside = _FRAMING[clip.shot]
-    pair = len(clip.cast) > 1
-    if pair:
-        scale *= _PAIR_SCALE[clip.shot]
-        aside = 0.25 if clip.shot != "wide" else 0.2
-        head += 0.06 if clip.shot == "close-up" else 0.02
-    child = look.character.age == "child"
-    if clip.shot == "wide":
-        head = 0.94 - feet_y(look) * scale / 128
-    elif clip.shot == "medium" and child:
-        head, scale = head + 0.04, scale * 1.1
-    if look.species == "rabbit" and clip.shot != "wide":
-        head += 0.05
-    spare = 0.22 * (width - short) / short
-    x = width / 2 + _SIDE[cast.position] * (aside + spare) * short
-    y = (height - short) * 0.5 + head * short
-    return x, y, scale * short / 128
 
 
 def _draw_background(
@@ -153,7 +120,7 @@ def draw_frame(
     mouths, faces = np.zeros((2, len(poses), 4), np.float32)
     for i, (cast, pose) in enumerate(zip(clip.cast, poses, strict=True)):
         look = make_look(story.characters[cast.character], story.light)
-        x, y, scale = _stand(look, clip, cast, width, height)
+        x, y, scale = stand(look, clip, cast, width, height)
         canvas.save()
         # The camera closes in on the heads' height, so that a face never leaves the frame.
         focus_y = (height - short) * 0.5 + FOCUS_Y * short

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ import numpy as np
 
 from openmocha.toon.camera import clip_views
 from openmocha.toon.captions import caption_of
-from openmocha.toon.motion import clip_poses
+from openmocha.toon.motion import clip_motion
 from openmocha.toon.mouths import mouth_track
 from openmocha.toon.poses import Pose, View
 from openmocha.toon.stories import Clip, Story, make_story
@@ -78,13 +78,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip of a film, ready to be drawn: what happens in each of its frames."""
+    """One clip of a film, ready to be drawn: what happens in each of its frames.
+
+    directions: of every visible character (acts.py); none where nobody asks for them."""
 
     clip: Clip
     first_frame: int
     poses: list[tuple[Pose, ...]]
     views: list[View]
     mouth: np.ndarray
+    directions: Sequence[np.ndarray] = ()
 
 
 def make_film(
@@ -153,8 +156,9 @@ def film_scenes(
             mouth = mouth_track(turn.phones, num_frames, FPS)[first : first + length]
             stresses = [w.start_s - first / FPS for w in turn.words if w.stressed]
             span = (turn.spans[0][0] - first / FPS, turn.spans[-1][1] - first / FPS)
-        poses = clip_poses(story, clip, length, mouth, stresses, span, FPS)
-        scenes.append(Scene(clip, first, poses, clip_views(story, clip, length), mouth))
+        motion = clip_motion(story, clip, length, mouth, stresses, span, FPS)
+        views = clip_views(story, clip, length)
+        scenes.append(Scene(clip, first, motion.poses, views, mouth, motion.directions))
     return scenes
 
 

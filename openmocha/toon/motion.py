@@ -4,62 +4,32 @@ Every channel (head yaw, brow, left arm ...) is first a curve over the clip's fr
 cut into poses. Legend: T frames of the clip; times are seconds from the start of the clip.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from openmocha.toon.acts import MOODS, acted, directions, drawn_act
+from openmocha.toon.curves import Curve, Curves, bump, drift, hold
 from openmocha.toon.poses import Arm, Pose
 from openmocha.toon.stories import Cast, Clip, Story, story_rng
 
-Curve = np.ndarray  # (T,) float64
 BEAT_LAG_S, BEAT_WIDTH_S = 0.08, 0.1  # of a head's beat after its stressed word begins
 STILL = (0.0, 0.0, 0.0, 0.0)
 FACING_YAW = {"camera": 0.0, "left": -0.5, "right": 0.5}
 
 
 @dataclass(frozen=True)
-class Mood:
-    """What an emotion does to a face and a body; the fields are those of Pose."""
+class Motion:
+    """Of every visible character: `poses` in each frame, and `directions` (T, K) as acts.py has
+    them."""
 
-    brow: float
-    frown: float
-    smile: float
-    pitch: float
-    roll: float
-    liveliness: float
-    shrug: float = 0.0
+    poses: list[tuple[Pose, ...]]
+    directions: list[NDArray[np.float32]]
 
 
-MOODS = {
-    "neutral": Mood(0.0, 0.0, 0.05, 0.0, 0.0, 1.0),
-    "happy": Mood(0.3, 0.0, 0.95, 0.06, 0.1, 1.3),
-    "sad": Mood(0.1, -0.85, -0.8, -0.22, 0.12, 0.55),
-    "angry": Mood(-0.6, 0.95, -0.5, -0.06, 0.0, 1.25),
-    "surprised": Mood(1.0, -0.15, 0.1, 0.1, 0.0, 1.2, 0.1),
-    "worried": Mood(0.45, -0.9, -0.35, -0.05, -0.08, 0.9, 0.25),
-}
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What moves of one character over a clip: each (T,); arms (T, 3) as lift, reach, bend."""
-
-    blink: Curve
-    gaze: np.ndarray  # (T, 2)
-    brow: Curve
-    frown: Curve
-    smile: Curve
-    head: np.ndarray  # (T, 3) yaw, pitch, roll
-    sway: np.ndarray  # (T, 2)
-    lean: Curve
-    left_arm: np.ndarray
-    right_arm: np.ndarray
-    shrug: Curve
-    hands: tuple[str, str] = ("open", "open")
-
-
-def clip_poses(
+def clip_motion(
     story: Story,
     clip: Clip,
     num_frames: int,
@@ -67,8 +37,8 @@ def clip_poses(
     stresses_s: Sequence[float],
     speech_s: tuple[float, float],
     fps: float = 24.0,
-) -> list[tuple[Pose, ...]]:
-    """The poses of every visible character in every frame of a clip.
+) -> Motion:
+    """How every visible character moves in a clip.
 
     mouth: (num_frames, 4) of the clip's speaker; all others keep their mouth closed.  stresses_s:
     times of the stressed words.  speech_s: when the speaker starts and ends.  Depends on the
@@ -76,7 +46,7 @@ def clip_poses(
     """
     assert mouth.shape == (num_frames, 4)
     times = np.arange(num_frames) / fps
-    per_character = []
+    per_character, directed = [], []
     for index, cast in enumerate(clip.cast):
         speaking = index == clip.speaker
         rng = motion_rng(story, clip, index)
@@ -85,9 +55,11 @@ def clip_poses(
             curves = accent(rng, times, cast, curves, stresses_s)
         elif len(clip.cast) == 2 and clip.speaker is not None:
             curves = listen(rng, times, curves, speech_s, towards=1 if index == 0 else -1)
-        curves = act(rng, times, cast, curves)
+        act = drawn_act(rng, times, cast)
+        curves = acted(curves, cast.action, act)
         per_character.append(poses_of(curves, mouth if speaking else None))
-    return list(zip(*per_character, strict=True))
+        directed.append(directions(cast, act))
+    return Motion(list(zip(*per_character, strict=True)), directed)
 
 
 def motion_rng(story: Story, clip: Clip, index: int) -> np.random.Generator:
@@ -131,28 +103,6 @@ def idle(rng: np.random.Generator, times: Curve, cast: Cast) -> Curves:
 def resting_arm(rng: np.random.Generator, times: Curve) -> np.ndarray:
     rest = [rng.uniform(0, 0.05), rng.uniform(-0.05, 0.15), rng.uniform(0.05, 0.3)]
     return np.array(rest) + 0.02 * np.stack([drift(rng, times, 2.5) for _ in range(3)], axis=1)
-
-
-def drift(rng: np.random.Generator, times: Curve, period_s: float) -> Curve:
-    """A smooth aimless curve, about -1..1, that turns about every `period_s` seconds."""
-    rates = rng.uniform(0.5, 1.5, 3) / period_s
-    phases = rng.random(3)
-    weights = np.array([0.5, 0.35, 0.25])
-    waves = np.sin(2 * np.pi * (rates[:, None] * times + phases[:, None]))
-    return np.asarray(weights @ waves)
-
-
-def bump(times: Curve, centre_s: float, width_s: float) -> Curve:
-    """1 at `centre_s`, falling off smoothly to either side over `width_s`."""
-    return np.asarray(np.exp(-0.5 * ((times - centre_s) / width_s) ** 2))
-
-
-def hold(times: Curve, start_s: float, end_s: float, ease_s: float = 0.3) -> Curve:
-    """0 before `start_s` and after `end_s`, 1 between, easing in and out over `ease_s`."""
-    rise = np.clip((times - start_s) / ease_s, 0, 1)
-    fall = np.clip((end_s - times) / ease_s, 0, 1)
-    level = np.minimum(rise, fall)
-    return np.asarray(level * level * (3 - 2 * level))
 
 
 def blinks(rng: np.random.Generator, times: Curve) -> Curve:
@@ -227,89 +177,6 @@ def listen(
     head = curves.head + np.stack([towards * attention, pitch, 0 * pitch], axis=1)
     gaze = curves.gaze + np.stack([towards * attention, 0 * pitch], axis=1)
     return replace(curves, head=head, gaze=np.clip(gaze, -1, 1))
-
-
-def act(rng: np.random.Generator, times: Curve, cast: Cast, curves: Curves) -> Curves:
-    """The cast's action, over most of the clip, so that a short crop of it still shows it."""
-    if cast.action == "none":
-        return curves
-    length = times[-1]
-    start = rng.uniform(0.02, 0.15) * length
-    amount = hold(times, start, length * rng.uniform(0.9, 1.1))
-    beat = np.sin(2 * np.pi * (times - start) * rng.uniform(1.6, 2.2))
-    size = rng.uniform(0.85, 1.15)
-    # The arm nearer to the middle of the frame, or on the side that one faces: its hand is seen.
-    either = "left" if rng.random() < 0.5 else "right"
-    side = {"left": "right", "right": "left"}.get(cast.position) or cast.facing
-    arm = either if side == "camera" else side
-    return ACTS[cast.action](curves, amount, beat * size, arm == "left")
-
-
-def nod(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    pitch = amount * (0.28 * beat - 0.05)
-    return replace(curves, head=curves.head + np.stack([0 * pitch, pitch, 0 * pitch], axis=1))
-
-
-def shake_head(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    yaw = amount * 0.3 * beat
-    return replace(curves, head=curves.head + np.stack([yaw, 0 * yaw, 0 * yaw], axis=1))
-
-
-def wave(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 0.7, 0.4, 0.75 + 0.25 * beat)
-
-
-def raise_hand(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 0.75 + 0.02 * beat, 0.35, 0.8)
-
-
-def point(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "point", 0.6 + 0.06 * beat, 0.9, 0.15)
-
-
-def hands_together(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    for left in (True, False):
-        curves = one_arm(curves, amount, left, "fist", 0.3 + 0.04 * beat, -0.75, 0.85)
-    return curves
-
-
-def shrug(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    # A shrug held for seconds looks odd: it comes and goes, about every two seconds.
-    index = np.arange(len(beat))
-    level = amount * np.clip(0.5 + 0.8 * np.interp(index / 4, index, beat), 0, 1)
-    for left in (True, False):
-        curves = one_arm(curves, level, left, "open", 0.3, 0.7, 0.75)
-    return replace(curves, shrug=curves.shrug + 0.9 * level)
-
-
-ACTS: dict[str, Callable[[Curves, Curve, Curve, bool], Curves]] = {
-    "nod": nod,
-    "shake head": shake_head,
-    "wave": wave,
-    "raise hand": raise_hand,
-    "point": point,
-    "hands together": hands_together,
-    "shrug": shrug,
-}
-
-
-def one_arm(
-    curves: Curves,
-    amount: Curve,
-    on_left: bool,
-    hand: str,
-    lift: Curve | float,
-    reach: Curve | float,
-    bend: Curve | float,
-) -> Curves:
-    """Bring one arm by `amount` from what it does to lift, reach and bend."""
-    goal = np.stack([np.broadcast_to(v, amount.shape) for v in (lift, reach, bend)], axis=1)
-    arm = curves.left_arm if on_left else curves.right_arm
-    arm = arm + amount[:, None] * (goal - arm)
-    hands = (hand, curves.hands[1]) if on_left else (curves.hands[0], hand)
-    if on_left:
-        return replace(curves, left_arm=arm, hands=hands)
-    return replace(curves, right_arm=arm, hands=hands)
 
 
 def poses_of(curves: Curves, mouth: np.ndarray | None) -> list[Pose]:

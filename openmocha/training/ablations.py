@@ -83,6 +83,7 @@ def small_config(attention: SpeechMode | Literal["none"]) -> MoChaConfig:
         max_speech_tokens=NUM_FRAMES,
         continues=False,
         told_views=False,
+        told_figures=False,
     )
 
 

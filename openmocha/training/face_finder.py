@@ -42,12 +42,13 @@ def draw_story(rng: np.random.Generator, story: Story, empty: bool) -> Iterator[
     """Some frames of a story's first clip."""
     from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses
+    from openmocha.toon.motion import clip_motion
 
     clip = story.clips[0]
     clip = dataclasses.replace(clip, speaker=int(rng.integers(len(clip.cast))))
     story = dataclasses.replace(story, clips=(clip,))
-    poses = clip_poses(story, clip, CLIP_FRAMES, random_mouths(rng, CLIP_FRAMES), (0.6,), (0.2, 2))
+    mouths = random_mouths(rng, CLIP_FRAMES)
+    poses = clip_motion(story, clip, CLIP_FRAMES, mouths, (0.6,), (0.2, 2)).poses
     views = clip_views(story, clip, CLIP_FRAMES)
     shown = dataclasses.replace(clip, cast=()) if empty else clip
     width, height = SIZES[int(rng.integers(len(SIZES)))]

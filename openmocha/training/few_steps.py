@@ -75,6 +75,7 @@ class Stretch:
     noise: Tensor
     velocity: Tensor
     conditions: Conditions
+    beside: dict[str, Tensor]  # what the transformer is told beside words (PaperBackbone)
 
     @property
     def length(self) -> int:
@@ -185,7 +186,8 @@ def make_stretch(
     sigmas = backbone.solver(sampling).sigmas.tolist()
     steps = first_steps(sampling, sigmas)
     after = next(islice(denoising(backbone, noise, conditions, sampling), steps, None))
-    return Stretch(noise, (after - noise) / (sigmas[steps] - 1), conditions)
+    beside = backbone.told_beside([conditions.words], conditions, noise)
+    return Stretch(noise, (after - noise) / (sigmas[steps] - 1), conditions, beside)
 
 
 def story_conditions(
@@ -201,17 +203,16 @@ def story_conditions(
     story = make_story(seed, SOURCES[seed % len(SOURCES)], "train")
     told = told_story(story)
     words = caption_of(story) if rng.random() < settings.untold_share else told.words
-    calm = None if told.calm is None or words != told.words else backbone.encode_text(told.calm)
+    calm, one = (told.calm, told.story) if words == told.words else (None, None)
+    told_words, told_calm = backbone.encode_told(words, calm, one)
     views = None
     if told.camera is not None and backbone.format.told_views:
         whole = backbone.format.num_latents(NUM_FRAMES)
         way = told_way(told.camera, told_zoom)
         views = on_the_way(*way, whole, whole)[:, latents.start : latents.stop]
         views = views.to(backbone.device)
-    conditions = Conditions(
-        backbone.encode_text(words), backbone.encode_text(backbone.format.negative_prompt),
-        calm=calm, views=views,
-    )  # fmt: skip
+    no_words = backbone.encode_text(backbone.format.negative_prompt)
+    conditions = Conditions(told_words, no_words, calm=told_calm, views=views, start=latents.start)
     if story.source == "text":
         return conditions
     turns = spoken_turns(story, NUM_FRAMES, backbone.format.fps)
@@ -265,10 +266,10 @@ def error_of(student: nn.Module, part: Stretch, device: torch.device) -> Tensor:
         velocity = student(
             part.noise,
             sigmas,
-            [conditions.words],
+            [conditions.words.text],
             conditions.speech,
             conditions.windows,
-            views=conditions.views,
+            **part.beside,
         )
     return nnf.mse_loss(velocity[:, :, known:].float(), part.velocity[:, :, known:])
 

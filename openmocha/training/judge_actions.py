@@ -78,7 +78,7 @@ def story_rows(judge: Judge, number: int) -> list[Row]:
     """The movement and the action of everybody in the first clip of a training story."""
     from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses
+    from openmocha.toon.motion import clip_motion
 
     rng = np.random.default_rng(number)
     story = make_story(number, SOURCES[number % len(SOURCES)])
@@ -86,7 +86,9 @@ def story_rows(judge: Judge, number: int) -> list[Row]:
     num_frames = int(rng.integers(64, 129))
     stresses = np.sort(rng.uniform(0.3, num_frames / 24, int(rng.integers(2, 8))))
     mouths = random_mouths(rng, num_frames)
-    poses = clip_poses(story, clip, num_frames, mouths, list(stresses), (0.2, num_frames / 24))
+    poses = clip_motion(
+        story, clip, num_frames, mouths, list(stresses), (0.2, num_frames / 24)
+    ).poses
     views = clip_views(story, clip, num_frames)
     drawn = [
         draw_frame(story, clip, pose, view, 128, 128)[0]

@@ -108,13 +108,13 @@ def draw_story(rng: np.random.Generator, story: Story) -> list[Sample]:
     """
     from openmocha.toon.camera import clip_views
     from openmocha.toon.drawing import draw_frame
-    from openmocha.toon.motion import clip_poses
+    from openmocha.toon.motion import clip_motion
 
     clip = with_speaker(rng, story.clips[0])
     story = dataclasses.replace(story, clips=(clip, *story.clips[1:]))
     mouths = random_mouths(rng, CLIP_FRAMES)
     talking = (0.2, CLIP_FRAMES / 24 - 0.2)
-    poses = clip_poses(story, clip, CLIP_FRAMES, mouths, (0.6, 1.4), talking)
+    poses = clip_motion(story, clip, CLIP_FRAMES, mouths, (0.6, 1.4), talking).poses
     views = clip_views(story, clip, CLIP_FRAMES)
     width, height = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
     labels = visible_labels(story, clip)

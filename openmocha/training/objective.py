@@ -11,6 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from openmocha.flow import add_noise, sample_sigma, velocity_target
+from openmocha.models.figures import limb_cells
 from openmocha.training.samples import Batch
 
 
@@ -22,7 +23,8 @@ class Objective:
     Of the samples of two or more latent frames, `independent_share` get a noise level for each
     frame and `prefix_share` a clean beginning; the same weights then continue films and start from
     images.
-    `mouth_weight` counts the error of latent cells with a mouth that often; 1 is off.
+    `mouth_weight` counts the error of latent cells with a mouth that often, `limb_weight` of those
+    that a figure has an elbow or a hand in; 1 is off.
     Noise levels are shifted by `sigma_shift` F^`length_shift`: the frames of a clip repeat each
     other, so a long clip shows through noise that hides a single frame (Esser et al. 2024, 5.3.2,
     say so of large images). 0 treats all lengths alike.
@@ -31,6 +33,7 @@ class Objective:
     independent_share: float = 0.2
     prefix_share: float = 0.2
     mouth_weight: float = 1.0
+    limb_weight: float = 1.0
     sigma_mean: float = 0.0
     sigma_std: float = 1.0
     sigma_shift: float = 1.0
@@ -41,7 +44,12 @@ class Objective:
 # learn. Long crops repeat themselves and so see more noise, but little noise often enough: where it
 # is rare, pictures stay blotched.
 TOON_OBJECTIVE = Objective(
-    independent_share=0.5, prefix_share=0.15, mouth_weight=12.0, sigma_std=1.2, length_shift=0.1
+    independent_share=0.5,
+    prefix_share=0.15,
+    mouth_weight=12.0,
+    limb_weight=6.0,
+    sigma_std=1.2,
+    length_shift=0.1,
 )
 
 
@@ -66,11 +74,15 @@ def corrupt(batch: Batch, objective: Objective) -> Corrupted:
     sigma = torch.stack(sigmas).to(batch.latents.device)
     # A clean frame has no noise to predict.
     noised = rearrange(sigma > 0, "B F -> B F 1 1").float()
+    rows, cols = batch.latents.shape[-2:]
+    limbs = limb_cells(batch.figures, rows, cols, batch.views)
+    weights = 1 + (objective.mouth_weight - 1) * batch.mouth_cells
+    weights = weights + (objective.limb_weight - 1) * limbs
     return Corrupted(
         noisy=add_noise(batch.latents, noise, sigma),
         sigma=sigma,
         target=velocity_target(batch.latents, noise),
-        weights=noised * (1 + (objective.mouth_weight - 1) * batch.mouth_cells),
+        weights=noised * weights,
     )
 
 

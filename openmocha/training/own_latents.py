@@ -81,10 +81,11 @@ def make_pair(
     speech = backbone.encode_speech(film.speech, len(film.frames))
     assert speech is not None  # in all SOURCES somebody speaks
     heard, windows = backbone.heard(speech, 0, encoded.shape[2])
+    # Nobody is directed: an average act is not that of the film.
+    words, calm = backbone.encode_told(told.words, told.calm, None)
     conditions = Conditions(
-        backbone.encode_text(told.words), backbone.encode_text(no_words), heard, windows,
-        calm=None if told.calm is None else backbone.encode_text(told.calm),
-        views=views_of(backbone, film.truth),
+        words, backbone.encode_text(no_words), heard, windows,
+        calm=calm, views=views_of(backbone, film.truth),
     )  # fmt: skip
     sigmas = backbone.solver(sampling).sigmas.tolist()
     step = draw_step(sigmas, levels, seed)

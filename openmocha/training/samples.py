@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from openmocha.models.config import MoChaConfig
+from openmocha.models.figures import NUM_FIGURE
 from openmocha.models.places import AT_REST
 from openmocha.toon.labels import NO_ANSWER
 from openmocha.training.latent_truth import ANSWERS, CHANNELS, NUM_LIPS
@@ -53,12 +54,14 @@ class Dropout:
     """How often a sample loses a condition, so that guidance has something to steer away from.
 
     `words`: how often only what a reader sums up of a prompt is left of it (caption_reader.py).
+    `figures`: how often a sample with a prompt has none; one without never has.
     """
 
     text: float = 0.1
     speech: float = 0.1
     both: float = 0.05
     words: float = 0.0
+    figures: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Sample:
     views: Array  # (F, 3) where the camera is (models/places.py)
     answers: Array  # (F, A) what is to be read from it (latent_truth.py)
     poses: Array  # (F, K)
+    figures: Array  # (F, K) what is done where (models/figures.py); NaN = not told
     seed: int  # of the sample's noise
 
 
@@ -88,6 +92,7 @@ class Batch:
     views: Tensor  # (B, F, 3) float32
     answers: Tensor  # (B, F, A) int64
     poses: Tensor  # (B, F, K) float32
+    figures: Tensor  # (B, F, K) float32
     seeds: tuple[int, ...]
 
 
@@ -208,6 +213,7 @@ class Batches:
             text=self.records.empty_prompt if drop_text else None,
             with_speech=not drop_speech,
             with_words=bool(rng.random() >= self.dropout.words),
+            with_figures=bool(rng.random() >= self.dropout.figures),
             num_frames=int(self.records.rows["num_frames"][record_index]),
             seed=seed,
             model=self.model,
@@ -223,6 +229,7 @@ def cut(
     text: tuple[Array, ...] | None,
     with_speech: bool,
     with_words: bool = True,
+    with_figures: bool = True,
     num_frames: int,
     seed: int,
     model: MoChaConfig | CausalLayout,
@@ -246,6 +253,7 @@ def cut(
         views=seen_views(record, start, latent_frames),
         answers=answers,
         poses=poses,
+        figures=figures_of(record, start, latent_frames, with_figures and text is None),
         seed=seed,
     )
 
@@ -255,6 +263,15 @@ def seen_views(record: dict[str, Array], start: int, latent_frames: int) -> Arra
     if "views" not in record:
         return np.tile(np.array(AT_REST, np.float32), (latent_frames, 1))
     return record["views"][start : start + latent_frames]
+
+
+def figures_of(
+    record: dict[str, Array], start: int, latent_frames: int, with_figures: bool
+) -> Array:
+    """Figures (F, K) of a part of a record's film; NaN where nobody knows them, or is told."""
+    if not with_figures or "figures" not in record:
+        return np.full((latent_frames, NUM_FIGURE), np.nan, np.float32)
+    return record["figures"][start : start + latent_frames]
 
 
 def to_be_read(
@@ -310,6 +327,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         views=torch.from_numpy(np.stack([s.views for s in samples])),
         answers=torch.from_numpy(np.stack([s.answers for s in samples])).long(),
         poses=torch.from_numpy(np.stack([s.poses for s in samples])),
+        figures=torch.from_numpy(np.stack([s.figures for s in samples])),
         seeds=tuple(s.seed for s in samples),
     )
 

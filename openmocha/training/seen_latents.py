@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from openmocha.models.video_vae import VideoVAE
 from openmocha.toon.camera import clip_views
 from openmocha.toon.films import NUM_FRAMES, Scene, draw_scenes
-from openmocha.toon.motion import clip_poses
+from openmocha.toon.motion import clip_motion
 from openmocha.toon.stories import make_story
 from openmocha.training.judge_pool import random_mouths, with_speaker
 from openmocha.training.latent_truth import latent_truth
@@ -45,7 +45,7 @@ def draw_seen(vae: VideoVAE, seed: int) -> Seen:
     story = dataclasses.replace(story, clips=(clip, *story.clips[1:]))
     mouth = slow_mouths(rng)
     talking = (0.2, NUM_FRAMES / 24 - 0.2)
-    poses = clip_poses(story, clip, NUM_FRAMES, mouth, (0.6, 1.4, 2.5, 3.7), talking)
+    poses = clip_motion(story, clip, NUM_FRAMES, mouth, (0.6, 1.4, 2.5, 3.7), talking).poses
     scene = Scene(clip, 0, poses, clip_views(story, clip, NUM_FRAMES), mouth)
     start = int(rng.integers(NUM_FRAMES // FRAMES_PER_LATENT - SPAN + 1))
     shown = range(FRAMES_PER_LATENT * start, FRAMES_PER_LATENT * (start + SPAN))

@@ -41,6 +41,7 @@ class TrainingClip:
     (models/places.py), if that is known.
     answers, poses: int8 (T / 4, A) and float32 (T / 4, K), what is to be read from each latent
     frame (latent_truth.py), if that is known.
+    figures: float32 (T / 4, K), what is done where (models/figures.py), if that is known.
     """
 
     source: str
@@ -55,6 +56,7 @@ class TrainingClip:
     views: np.ndarray[Any, Any] | None = None
     answers: np.ndarray[Any, Any] | None = None
     poses: np.ndarray[Any, Any] | None = None
+    figures: np.ndarray[Any, Any] | None = None
 
 
 class VideoEncoder(Protocol):
@@ -107,6 +109,8 @@ def encode_clips(clips: Sequence[TrainingClip], encoders: Encoders) -> list[byte
         if clip.answers is not None and clip.poses is not None:
             tensors["answers"] = clip.answers.astype(np.int8)
             tensors["poses"] = clip.poses.astype(np.float32)
+        if clip.figures is not None:
+            tensors["figures"] = clip.figures.astype(np.float32)
         tensors["slot_clips"] = np.asarray(getattr(encoders.text, "slot_clips", ()), np.int8)
         # save() writes memory as it lies; a convolution's output lies with its channels last.
         records.append(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from openmocha.models.figures import NUM_FIGURE
 from openmocha.toon.camera import latent_views
 from openmocha.toon.captions import DROP, caption_of
-from openmocha.toon.films import FPS, NUM_FRAMES, draw_scenes, film_scenes
+from openmocha.toon.figures import figure, latent_figures
+from openmocha.toon.films import FPS, NUM_FRAMES, Scene, draw_scenes, film_scenes
 from openmocha.toon.stories import Story, make_story
 from openmocha.toon.turns import cut_frame, spoken_turns
 from openmocha.training.latent_truth import latent_truth
@@ -104,7 +106,21 @@ def toon_clip(seed: int, plan: ShardPlan) -> TrainingClip:
         views=latent_views([v for scene in scenes for v in scene.views], FRAMES_PER_LATENT),
         answers=answers,
         poses=poses,
+        figures=film_figures(story, scenes, plan.width, plan.height),
     )
+
+
+def film_figures(story: Story, scenes: Sequence[Scene], width: int, height: int) -> Array:
+    """Figures of a film's latent frames (F, K); NaN where two are seen, for one is told of one."""
+    parts = []
+    for scene in scenes:
+        if len(scene.clip.cast) == 1:
+            figures = figure(story, scene.clip, scene.directions[0], width, height)
+            parts.append(latent_figures(figures, FRAMES_PER_LATENT))
+        else:
+            num_latents = len(scene.poses) // FRAMES_PER_LATENT
+            parts.append(np.full((num_latents, NUM_FIGURE), np.nan, np.float32))
+    return np.concatenate(parts)
 
 
 def told(story: Story, seed: int) -> str:

@@ -150,13 +150,11 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
     """Train to the end of the stage, or until it is stopped."""
     model, ema, optimizer = training.model.train(), training.ema, training.optimizer
     config, device = training.config, next(training.model.parameters()).device
-    told_views = isinstance(model.config, MoChaConfig) and model.config.told_views
     counted_s = ready_s = time.monotonic()
     for batch in prefetch(batches, training.progress.stage_step):
         waited_s = time.monotonic() - ready_s
         batch = to_device(batch, device)
         corrupted = corrupt(batch, config.objective)
-        seen = {"views": batch.views} if told_views else {}
         with mixed_precision(device, None if config.autocast else torch.float32):
             velocity = model(
                 corrupted.noisy,
@@ -164,7 +162,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
                 batch.text,
                 batch.speech,
                 batch.speech_windows,
-                **seen,
+                **told_beside(model, batch),
             )
         loss = weighted_loss(velocity.float(), corrupted.target, corrupted.weights)
         losses = {"loss": loss}
@@ -194,6 +192,15 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
         ready_s = time.monotonic()
         if stage_over(training) or stop_asked(training):
             return
+
+
+def told_beside(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What a model is told beside words and speech, if it can be."""
+    config = model.config
+    if not isinstance(config, MoChaConfig):
+        return {}
+    told = {"views": batch.views} if config.told_views else {}
+    return told | ({"figures": batch.figures} if config.told_figures else {})
 
 
 def start(
@@ -344,6 +351,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         views=batch.views.to(device),
         answers=batch.answers.to(device),
         poses=batch.poses.to(device),
+        figures=batch.figures.to(device),
     )
 
 
