@@ -78,7 +78,7 @@ def _film(
                 conditions = replace(conditions, scene=scene_of(latents[:, :, at_rest:]))
             yield as_frames(decode_shown(backbone, latents, one))
         assert latents is not None
-        ends.append(end_of(backbone, conditions, latents, making.longest))
+        ends.append(end_of(backbone, conditions, latents, part[-1].total, making.longest))
 
 
 def planned_passes(backbone: Backbone, takes: Sequence[Take], longest: int) -> list[list[Pass]]:
@@ -139,17 +139,20 @@ def going_on(conditions: Conditions, before: Conditions, total: int) -> Conditio
     if speech is not None:
         assert before.speech is not None  # a film is heard as a whole, or not at all
         speech = torch.cat([before.speech, speech], dim=1)
-    start = -before.num_known
-    return replace(conditions, speech=speech, known=before.known, views=views, start=start)
+    known, start = before.known, -before.num_known
+    return replace(conditions, speech=speech, known=known, views=views, start=start, before=before)
 
 
-def end_of(backbone: Backbone, conditions: Conditions, latents: Tensor, longest: int) -> Conditions:
-    """What a later take needs to go on from this one."""
+def end_of(
+    backbone: Backbone, conditions: Conditions, latents: Tensor, total: int, longest: int
+) -> Conditions:
+    """What a later take needs to go on from this one of `total` latent frames."""
     kept = latents[:, :, -overlap_of(longest) :]
     num_tokens = kept.shape[2] * backbone.format.frames_per_latent
     speech = None if conditions.speech is None else conditions.speech[:, -num_tokens:]
     views = None if conditions.views is None else conditions.views[:, -kept.shape[2] :]
-    return replace(conditions, known=kept, speech=speech, views=views)
+    start = conditions.start + total - kept.shape[2]
+    return replace(conditions, known=kept, speech=speech, views=views, start=start)
 
 
 def part_of(backbone: Backbone, conditions: Conditions, one: Pass) -> Conditions:

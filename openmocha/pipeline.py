@@ -200,8 +200,9 @@ class MoChaPipeline:
         retold = []
         for take, one in zip(takes, told, strict=True):
             camera = one.camera if self.backbone.format.told_views else None
+            story = one.story if self.backbone.format.told_figures else None
             take = replace(take, words=one.words, calm=one.calm, apart=one.apart)
-            retold.append(replace(take, camera=camera, story=one.story))
+            retold.append(replace(take, camera=camera, story=story))
         return retold
 
     def _identity(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from openmocha.toon.acts import DIRECTIONS, FILM_S, MOODS, arm_of, average_directions
+from openmocha.toon.acts import DIRECTIONS, FILM_S, MOODS, acts_on_left, average_directions
+from openmocha.toon.films import FPS, NUM_FRAMES
 from openmocha.toon.motion import clip_motion
 from openmocha.toon.poses import Pose
 from openmocha.toon.stories import ACTIONS, Cast, make_story
@@ -59,7 +60,7 @@ def test_the_arm_is_the_one_that_is_seen():
     }  # fmt: skip
     for (position, facing), side in sides.items():
         cast = Cast(0, facing, position, "neutral", "wave")
-        arms = {arm_of(cast, either) for either in ("left", "right")}
+        arms = {acts_on_left(cast, either) for either in ("left", "right")}
         assert arms == ({True, False} if side == "either" else {side == "left"})
 
 
@@ -68,9 +69,18 @@ def test_an_average_act_fills_a_film_and_rests_as_long():
     pitch = whole[:, DIRECTIONS.index("pitch")]
     assert np.abs(pitch[:10]).max() == 0 and np.abs(pitch[24:110]).max() > 0.25
     assert np.abs(pitch[128:256]).max() == 0 and np.abs(pitch[280:360]).max() > 0.25
-    assert FILM_S == 128 / 24
-    np.testing.assert_array_equal(average_directions(NODDER, range(40, 90), 24), whole[40:90])
+    assert FILM_S == NUM_FRAMES / FPS
     before = average_directions(NODDER, range(-12, 0), 24)
     assert not before[:, BODY].any() and np.array_equal(before[:, FACE], whole[:12, FACE])
     nods = np.diff(np.sign(pitch[24:110] + 0.05))
     assert (nods > 0).sum() in (6, 7)  # 1.9 Hz in 86 frames
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_part_of_a_take_is_directed_as_in_the_whole(action):
+    cast = replace(NODDER, action=action)
+    whole = average_directions(cast, range(-32, 384), 24)
+    for part in (range(-32, 96), range(96, 224), range(200, 384)):
+        seen = whole[part.start + 32 : part.stop + 32]
+        np.testing.assert_allclose(average_directions(cast, part, 24), seen, atol=1e-6)
+    assert (np.abs(whole[32 + 256 :, BODY]).max() > 0.2) == (action != "none")

@@ -1,5 +1,7 @@
 """Stick figures: where in the picture somebody is told to do what, and who is told."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from openmocha.backbones.backbone import Conditions
 from openmocha.backbones.paper import told_story
 from openmocha.continuation import passes
-from openmocha.filming import going_on, part_of
+from openmocha.filming import end_of, going_on, part_of
 from openmocha.models.config import with_settings
 from openmocha.models.figures import FIGURE, NUM_FIGURE, FigureEmbedding, bumps, features
 from openmocha.models.places import AT_REST, places
@@ -44,14 +46,12 @@ def test_a_figure_is_where_the_drawing_is(shot, size):
     story, (width, height) = doing("wave", shot), size
     (clip,) = story.clips
     directed = average_directions(clip.cast[0], range(64, 65), 24)
-    told = dict(zip(FIGURE, figure(story, clip, directed, *size)[0], strict=True))
+    told = dict(zip(FIGURE, figure(story, clip, 0, directed, *size)[0], strict=True))
     body = dict(zip(DIRECTIONS, directed[0], strict=True))
 
     def drawn(hand: str) -> "drawing.Drawn":
-        arms = [Arm(*(body[f"{side} {part}"] for part in ("lift", "reach", "bend")), hand)
-                for side in ("left", "right")]  # fmt: skip
-        pose = Pose(left_arm=replace(arms[0], hand="open"), right_arm=arms[1])
-        return drawing.draw_frame(story, clip, [pose], View(), *size)
+        arm = Arm(*(body[f"right {part}"] for part in ("lift", "reach", "bend")), hand)
+        return drawing.draw_frame(story, clip, [Pose(right_arm=arm)], View(), *size)
 
     fist, pointing = drawn("fist"), drawn("point")
     half = min(size) / 2
@@ -176,23 +176,70 @@ def test_who_is_calm_does_the_same_with_a_neutral_face(directed):
     assert directed.told_beside([nothing], Conditions(0, 0), LATENTS) == {}
 
 
-def test_each_pass_is_told_its_own_part(directed):
-    words, _ = directed.encode_told("A cat waves.", None, doing("wave"))
+@pytest.mark.parametrize("action", ["wave", "shrug"])
+def test_each_pass_is_told_its_own_part(directed, action):
+    words, _ = directed.encode_told("A cat.", None, doing(action))
     take = Conditions(words, words)
-
-    def told(conditions: Conditions, frames: int) -> torch.Tensor:
-        latents = torch.zeros(1, 16, frames, 4, 4)
-        return directed.told_beside([words], conditions, latents)["figures"]
-
-    whole = told(take, 18)
+    whole = told_of(directed, take, 18)
     hands = whole.reshape(36, len(FIGURE))[:, HANDS]
-    assert hands[:, 1].std() > 0.02 and hands[:, 0].std() < 1e-6
+    assert hands[:, 1].std() > 0.02 and (hands[:, 0].std() > 0.02) == (action == "shrug")
     for one in passes(18, 8):
-        part = told(part_of(directed, take, one), one.stop - one.start)
-        assert torch.equal(part, whole[:, one.start : one.stop])
-    later = going_on(take, Conditions(0, 0, known=torch.zeros(1, 16, 3, 4, 4)), 11)
-    assert torch.equal(told(later, 11)[:, 3:], whole[:, :8])
-    assert torch.equal(told(later, 11)[:, :3], whole[:, :1].expand(1, 3, -1))
+        part = told_of(directed, part_of(directed, take, one), one.stop - one.start)
+        torch.testing.assert_close(part, whole[:, one.start : one.stop])
+
+
+def test_who_goes_on_is_told_what_they_did(directed):
+    """Three takes, each of which begins with the last three frames of the one before."""
+    acts, lengths = ("wave", "shrug", "nod"), (9, 2, 6)
+    whole, before = [], None
+    for act, length in zip(acts, lengths, strict=True):
+        words, calm = directed.encode_told("A cat.", "A cat.", doing(act))
+        own = Conditions(words, words, calm=calm)
+        alone = told_of(directed, own, length)
+        total = length
+        if before is not None:
+            total += 3
+            own = going_on(own, before, total)
+            told = told_of(directed, own, total)
+            torch.testing.assert_close(told[:, :3], torch.cat(whole, dim=1)[:, -3:])
+            torch.testing.assert_close(told[:, 3:], alone)
+        whole.append(alone)
+        latents = torch.zeros(1, 16, total, 4, 4)
+        before = end_of(directed, own, latents, total, longest=12)
+        assert before.num_known == 3
+
+
+def test_where_two_were_told_apart_who_goes_on_is_told_nothing_of_it(directed):
+    words, _ = directed.encode_told("A cat.", None, doing("wave"))
+    pair = directed.encode_text("Two cats.")
+    known = torch.zeros(1, 16, 3, 4, 4)
+    told = told_of(
+        directed, going_on(Conditions(words, words), Conditions(pair, pair, known=known), 9), 9
+    )
+    assert told[:, :3].isnan().all() and not told[:, 3:].isnan().any()
+
+
+def test_an_older_model_is_widened_and_stays_as_it_was():
+    old = awake(TINY)
+    new = old.to_be_told_figures()
+    inputs = make_inputs()
+    told = torch.rand(*inputs[0].shape[:1], inputs[0].shape[2], NUM_FIGURE)
+    with torch.no_grad():
+        assert torch.equal(new(*inputs, figures=told), old(*inputs))
+    assert new.config == replace(old.config, told_figures=True)
+
+
+def test_films_are_drawn_without_torch():
+    pytest.importorskip("openmocha.toon.drawing", exc_type=ImportError)
+    code = "import sys, openmocha.toon.films, openmocha.toon.drawing; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+def told_of(backbone, conditions: Conditions, frames: int) -> torch.Tensor:
+    """The figures that the words of a take are told with."""
+    latents = torch.zeros(1, 16, frames, 4, 4)
+    return backbone.told_beside([conditions.words], conditions, latents)["figures"]
 
 
 @pytest.fixture

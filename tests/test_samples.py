@@ -239,12 +239,13 @@ def test_limbs_weigh_more_where_a_figure_has_them(shards):
     rows, cols = batch.latents.shape[-2:]
     figures = torch.full((*batch.latents.shape[:1], 4, NUM_FIGURE), float("nan"))
     figures[0] = 9.0  # everything is far away
-    figures[0, 2, -2:] = torch.tensor([-1 + 1 / cols, -1 + 1 / rows])  # but a hand in a corner
-    figures[0, :, -len(FIGURE)] = 0.01  # of somebody very small
+    corner = torch.tensor([-1 + 1 / cols, -1 + 1 / rows])
+    hand = slice(len(FIGURE) - 2, len(FIGURE))  # in the first moment
+    figures[0, 2, hand] = corner
+    figures[0, :, :: len(FIGURE)] = 0.01  # of somebody very small
     batch = replace(batch, figures=figures)
     plain, weighed = (corrupt(batch, Objective(0, 0, 3, weight)).weights for weight in (1, 5))
-    corner = weighed[0, 2, 0, 0] - plain[0, 2, 0, 0]
-    assert torch.allclose(corner, torch.tensor(4.0))
+    assert torch.allclose(weighed[0, 2, 0, 0] - plain[0, 2, 0, 0], torch.tensor(4.0))
     weighed[0, 2] = plain[0, 2]
     assert torch.allclose(weighed, plain, atol=1e-4)
 

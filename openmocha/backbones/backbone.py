@@ -98,8 +98,9 @@ class Conditions:
     what was made before), the words less their feelings, where they have any, the scene
     (1, C, 1, h, w) that a pass goes on with (continuation.scene_of), the people of a shot from left
     to right, where it shows several (filming.velocity_apart), where the camera is in each latent
-    frame, (1, F, 3) as in models/places.py, None where it rests, and which latent frame of its take
-    is the first of these (negative: of the end of another take)."""
+    frame, (1, F, 3) as in models/places.py, None where it rests, which latent frame of its take is
+    the first of these (negative: of the end of the one before), and that take's end, if one is gone
+    on from."""
 
     words: Any
     no_words: Any
@@ -111,6 +112,7 @@ class Conditions:
     apart: tuple["Alone", ...] = ()
     views: Tensor | None = None
     start: int = 0
+    before: "Conditions | None" = None
 
     @property
     def num_known(self) -> int:

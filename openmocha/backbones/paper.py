@@ -31,11 +31,10 @@ from openmocha.precision import matrix_dtype, mixed_precision
 from openmocha.prompt import TAG, parse_prompt
 from openmocha.sampling import Sampling
 from openmocha.takes import Take
-from openmocha.toon.acts import average_directions
 from openmocha.toon.camera import at_rest, clip_way, in_scene
 from openmocha.toon.caption_reader import CLIPS
 from openmocha.toon.captions import caption_of
-from openmocha.toon.figures import figure, latent_figures
+from openmocha.toon.figures import average_figures
 from openmocha.toon.retelling import People, Retelling, alone, without_feelings
 from openmocha.toon.stories import Story
 
@@ -173,19 +172,28 @@ class PaperBackbone(Backbone):
         if conditions.views is not None:
             told["views"] = conditions.views.expand(len(words), -1, -1)
         if any(one.story is not None for one in words):
-            figures = [self._figures(one.story, conditions.start, latents) for one in words]
+            figures = [self._figures(one, conditions, *latents.shape[2:]) for one in words]
             told["figures"] = torch.from_numpy(np.stack(figures)).to(self.device)
         return told
 
-    def _figures(self, story: Story | None, start: int, latents: Tensor) -> NDArray[np.float32]:
-        """(F, K) of latent frames from `start` on; NaN for nobody."""
-        frames, *size = latents.shape[2:]
-        if story is None:
-            return np.full((frames, NUM_FIGURE), np.nan, np.float32)
-        r, clip = self.format.frames_per_latent, story.clips[0]
-        shown = range(r * start, r * (start + frames))
-        directed = average_directions(clip.cast[0], shown, self.format.fps)
-        return latent_figures(figure(story, clip, directed, width=size[1], height=size[0]), r)
+    def _figures(
+        self, told: Words, conditions: Conditions, frames: int, rows: int, cols: int
+    ) -> NDArray[np.float32]:
+        """(F, K) of the first `frames` latent frames of the conditions, NaN for nobody; those from
+        before the take have the figures that they were made with."""
+        nobody = np.full((frames, NUM_FIGURE), np.nan, np.float32)
+        if told.story is None:
+            return nobody
+        first, r = conditions.start, self.format.frames_per_latent
+        earlier = min(frames, max(0, -first))
+        parts = [nobody[:earlier]]
+        if earlier and (before := conditions.before) is not None:
+            before = replace(before, start=before.start + before.num_known + first)
+            parts = [self._figures(before.words, before, earlier, rows, cols)]
+        shown = range(first + earlier, first + frames)
+        if shown:
+            parts.append(average_figures(told.story, shown, rows, cols, r, self.format.fps))
+        return np.concatenate(parts)
 
     def heard(self, speech: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """See the base class."""

@@ -27,7 +27,8 @@ NUM_FIGURE = MOMENTS * len(FIGURE)  # of a latent frame
 HEAD_REACH = 1.2  # sizes of a head: shoulders hear of it too
 JOINT_REACH, LEAST_REACH = 0.6, 0.15  # sizes of a head; and a cell in a wide shot is larger
 GAIN = 40.0  # of features: few tokens are near a hand, and what they tell is to be learnt soon
-NUM_FEATURES = 3 + len(FACE) + 3 * len(JOINTS)  # of a moment
+BUMP = 3  # features of a bump: how near, and the way in x and y
+NUM_FEATURES = BUMP + len(FACE) + BUMP * len(JOINTS)  # of a moment
 
 
 class FigureEmbedding(nn.Module):
@@ -40,35 +41,39 @@ class FigureEmbedding(nn.Module):
     def forward(self, figures: Tensor, rows: int, cols: int, views: Tensor | None = None) -> Tensor:
         """Embeddings (B, F, P, D) of figures (B, F, MOMENTS K), NaN where there are none, which
         stand still in the scene that a camera sees (`views`, places.py; None: at rest)."""
-        told = ~figures.isnan().any(-1, keepdim=True)[..., None]
-        moments = rearrange(figures.nan_to_num(1.0).float(), "B F (m K) -> B F m K", m=MOMENTS)
         views = torch.tensor([[AT_REST]], device=figures.device) if views is None else views
-        down, across = places(rows, cols, views.float())
-        short = min(rows, cols)
-        parts = [features(moment, down * rows / short, across * cols / short)
-                 for moment in moments.unbind(2)]  # fmt: skip
+        told, parts = seen_figures(figures, rows, cols, views)
         seen = torch.cat([*parts, torch.ones_like(parts[0][..., :1])], dim=-1)
         embedding: Tensor = self.linear(GAIN * seen.to(self.linear.weight.dtype))
         return embedding * told
 
 
 def limb_cells(figures: Tensor, rows: int, cols: int, views: Tensor) -> Tensor:
-    """(B, F, h, w), how near each cell is to an elbow or a hand, 0 to 1, from the end of a moment;
-    0 where there are no figures."""
-    told = ~figures.isnan().any(-1)
-    moment = figures.nan_to_num(1.0)[..., -len(FIGURE) :]
-    down, across = places(rows, cols, views)
+    """(B, F, h, w), how near each cell is to an elbow or a hand in any moment, 0 to 1; 0 where
+    there are no figures."""
+    told, seen = seen_figures(figures, rows, cols, views)
+    near = torch.cat([moment[..., BUMP + len(FACE) :: BUMP] for moment in seen], dim=-1).amax(-1)
+    return rearrange(told[..., 0] * near, "B F (h w) -> B F h w", h=rows)
+
+
+def seen_figures(
+    figures: Tensor, rows: int, cols: int, views: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Where there are figures (B, F, 1, 1), and features (B, F, P, n) of each of their moments."""
+    told = ~figures.isnan().any(-1)[..., None, None]
+    moments = rearrange(figures.nan_to_num(1.0).float(), "B F (m K) -> m B F K", m=MOMENTS)
+    down, across = places(rows, cols, views.float())
     short = min(rows, cols)
-    seen = features(moment, down * rows / short, across * cols / short)
-    near = seen[..., 3 + len(FACE) :: 3].amax(-1)
-    return rearrange(near, "B F (h w) -> B F h w", h=rows) * told[..., None, None]
+    down, across = down * rows / short, across * cols / short
+    return told, [features(moment, down, across) for moment in moments]
 
 
 def features(moment: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """Of each token (B, F, P, n) from figures (B, F, K) and places of rows (B, F, h) and columns
     (B, F, w) in half short sides: bumps around head and joints, each alone, times the way to it,
     and that of the head times the face."""
-    size, head, face, joints = moment[..., :1], moment[..., 1:3], moment[..., 3:9], moment[..., 9:]
+    size, head, rest = moment[..., :1], moment[..., 1:3], moment[..., 3:]
+    face, joints = rest[..., : len(FACE)], rest[..., len(FACE) :]
     near, way = bumps(head, HEAD_REACH * size, down, across)
     faces = near * face[:, :, None]
     reach = (JOINT_REACH * size).clamp(min=LEAST_REACH)

@@ -10,7 +10,7 @@ K head width, R rows of modulation (shift, scale, gate, ...).
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
@@ -291,6 +291,13 @@ class MoChaTransformer3DModel(nn.Module):
         new = [name for name in result.missing_keys if "speech" not in name]
         if new or result.unexpected_keys:
             raise ValueError(f"the base model does not fit: {new + result.unexpected_keys}")
+        return model
+
+    def to_be_told_figures(self) -> "MoChaTransformer3DModel":
+        """The same model with a way for figures (figures.py), which adds nothing yet."""
+        model = type(self)(replace(self.config, told_figures=True))
+        weights = model.state_dict() | self.state_dict()
+        model.load_state_dict(weights)
         return model
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:

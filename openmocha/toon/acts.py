@@ -25,6 +25,7 @@ DIRECTIONS = (
 )  # fmt: skip
 
 FILM_S = 128 / 24  # of the films of the film set
+SLOWER = 4  # times, the slower beat
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ MOODS = {
 
 @dataclass(frozen=True)
 class Act:
-    """How somebody does what they do: how far they are in it and its beat, each (T,), and with
-    which arm, where it takes one."""
+    """How somebody does what they do: how far they are in it, its beat and a slower one, each (T,),
+    and with which arm, where it takes one."""
 
     amount: Curve
     beat: Curve
+    slow: Curve
     on_left: bool
 
 
@@ -66,24 +68,26 @@ def drawn_act(rng: np.random.Generator, times: Curve, cast: Cast) -> Act:
     start = rng.uniform(0.02, 0.15) * length
     amount = hold(times, start, length * rng.uniform(0.9, 1.1))
     beat = np.sin(2 * np.pi * (times - start) * rng.uniform(1.6, 2.2))
-    size = rng.uniform(0.85, 1.15)
-    return Act(amount, beat * size, arm_of(cast, "left" if rng.random() < 0.5 else "right"))
+    beat = beat * rng.uniform(0.85, 1.15)
+    index = np.arange(len(beat))
+    slow = np.interp(index / SLOWER, index, beat)
+    return Act(amount, beat, slow, acts_on_left(cast, "left" if rng.random() < 0.5 else "right"))
 
 
 def average_act(times: Curve, cast: Cast, length_s: float) -> Act:
     """As in a film of `length_s`; in a longer one again and again, with as long a rest between."""
     start = 0.085 * length_s
     again = times % (2 * length_s)
-    beat = np.sin(2 * np.pi * (again - start) * 1.9)
-    return Act(hold(again, start, length_s), beat, arm_of(cast, "right"))
+    beat, slow = (np.sin(2 * np.pi * (at - start) * 1.9) for at in (again, again / SLOWER))
+    return Act(hold(again, start, length_s), beat, slow, acts_on_left(cast, "right"))
 
 
 def average_directions(cast: Cast, frames: range, fps: float) -> NDArray[np.float32]:
-    """Directions (T, K) of some frames of a take, before whose first one nothing is done."""
+    """Directions (T, K) of some frames of a take."""
     return directions(cast, average_act(np.array(frames) / fps, cast, FILM_S))
 
 
-def arm_of(cast: Cast, either: str) -> bool:
+def acts_on_left(cast: Cast, either: str) -> bool:
     """Whether it is the left arm that acts: the one nearer to the middle of the frame, or on the
     side that one faces, for its hand is seen."""
     side = {"left": "right", "right": "left"}.get(cast.position) or cast.facing
@@ -94,7 +98,7 @@ def acted(curves: Curves, action: str, act: Act) -> Curves:
     """What moves, with an action."""
     if action == "none":
         return curves
-    return ACTS[action](curves, act.amount, act.beat, act.on_left)
+    return ACTS[action](curves, act)
 
 
 def directions(cast: Cast, act: Act) -> NDArray[np.float32]:
@@ -107,44 +111,43 @@ def directions(cast: Cast, act: Act) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def nod(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    pitch = amount * (0.28 * beat - 0.05)
+def nod(curves: Curves, act: Act) -> Curves:
+    pitch = act.amount * (0.28 * act.beat - 0.05)
     return replace(curves, head=curves.head + np.stack([0 * pitch, pitch, 0 * pitch], axis=1))
 
 
-def shake_head(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
-    yaw = amount * 0.3 * beat
+def shake_head(curves: Curves, act: Act) -> Curves:
+    yaw = act.amount * 0.3 * act.beat
     return replace(curves, head=curves.head + np.stack([yaw, 0 * yaw, 0 * yaw], axis=1))
 
 
-def wave(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 0.7, 0.4, 0.75 + 0.25 * beat)
+def wave(curves: Curves, act: Act) -> Curves:
+    return one_arm(curves, act.amount, act.on_left, "open", 0.7, 0.4, 0.75 + 0.25 * act.beat)
 
 
-def raise_hand(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "open", 0.75 + 0.02 * beat, 0.35, 0.8)
+def raise_hand(curves: Curves, act: Act) -> Curves:
+    return one_arm(curves, act.amount, act.on_left, "open", 0.75 + 0.02 * act.beat, 0.35, 0.8)
 
 
-def point(curves: Curves, amount: Curve, beat: Curve, on_left: bool) -> Curves:
-    return one_arm(curves, amount, on_left, "point", 0.6 + 0.06 * beat, 0.9, 0.15)
+def point(curves: Curves, act: Act) -> Curves:
+    return one_arm(curves, act.amount, act.on_left, "point", 0.6 + 0.06 * act.beat, 0.9, 0.15)
 
 
-def hands_together(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+def hands_together(curves: Curves, act: Act) -> Curves:
     for left in (True, False):
-        curves = one_arm(curves, amount, left, "fist", 0.3 + 0.04 * beat, -0.75, 0.85)
+        curves = one_arm(curves, act.amount, left, "fist", 0.3 + 0.04 * act.beat, -0.75, 0.85)
     return curves
 
 
-def shrug(curves: Curves, amount: Curve, beat: Curve, _: bool) -> Curves:
+def shrug(curves: Curves, act: Act) -> Curves:
     # A shrug held for seconds looks odd: it comes and goes, about every two seconds.
-    index = np.arange(len(beat))
-    level = amount * np.clip(0.5 + 0.8 * np.interp(index / 4, index, beat), 0, 1)
+    level = act.amount * np.clip(0.5 + 0.8 * act.slow, 0, 1)
     for left in (True, False):
         curves = one_arm(curves, level, left, "open", 0.3, 0.7, 0.75)
     return replace(curves, shrug=curves.shrug + 0.9 * level)
 
 
-ACTS: dict[str, Callable[[Curves, Curve, Curve, bool], Curves]] = {
+ACTS: dict[str, Callable[[Curves, Act], Curves]] = {
     "nod": nod,
     "shake head": shake_head,
     "wave": wave,

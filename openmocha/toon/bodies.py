@@ -9,7 +9,7 @@ import skia
 
 from openmocha.toon.brush import Point, curve, fill, line, oval, polygon, ramp, smooth
 from openmocha.toon.clothes import draw_clothes, draw_collar
-from openmocha.toon.figures import SHOULDER_Y, feet_y, hip_y, joints
+from openmocha.toon.framing import SHOULDER_Y, feet_y, hip_y, joints
 from openmocha.toon.looks import Look
 from openmocha.toon.palette import INK, darker, lighter, mix
 from openmocha.toon.poses import Arm, Pose

@@ -15,7 +15,7 @@ from openmocha.toon.bodies import draw_arm, draw_body
 from openmocha.toon.brush import argb, fill, glow, oval, spot
 from openmocha.toon.camera import FOCUS_Y
 from openmocha.toon.faces import draw_behind_head, draw_head, head_turn, mouth_box
-from openmocha.toon.figures import SHOULDER_Y, feet_y, hip_y, stand
+from openmocha.toon.framing import SHOULDER_Y, feet_y, hip_y, stand
 from openmocha.toon.hair import draw_locks
 from openmocha.toon.looks import Look, make_look
 from openmocha.toon.palette import LIGHT_TINT

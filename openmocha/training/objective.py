@@ -74,10 +74,11 @@ def corrupt(batch: Batch, objective: Objective) -> Corrupted:
     sigma = torch.stack(sigmas).to(batch.latents.device)
     # A clean frame has no noise to predict.
     noised = rearrange(sigma > 0, "B F -> B F 1 1").float()
-    rows, cols = batch.latents.shape[-2:]
-    limbs = limb_cells(batch.figures, rows, cols, batch.views)
     weights = 1 + (objective.mouth_weight - 1) * batch.mouth_cells
-    weights = weights + (objective.limb_weight - 1) * limbs
+    if objective.limb_weight != 1:
+        rows, cols = batch.latents.shape[-2:]
+        limbs = limb_cells(batch.figures, rows, cols, batch.views)
+        weights = weights + (objective.limb_weight - 1) * limbs
     return Corrupted(
         noisy=add_noise(batch.latents, noise, sigma),
         sigma=sigma,

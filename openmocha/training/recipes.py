@@ -270,6 +270,8 @@ def train_toon_transformer(
         model = MoChaTransformer3DModel(config or toon())
     else:
         model = MoChaTransformer3DModel.from_pretrained(start)
+        if not model.config.told_figures:
+            model = model.to_be_told_figures()
     stages = toon_stages(
         steps=steps,
         time_budget_s=60 * minutes if math.isfinite(minutes) else math.inf,

@@ -11,7 +11,7 @@ S speech tokens of the slice, W speech window, T video frames of the whole film.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,13 @@ class Batch:
     poses: Tensor  # (B, F, K) float32
     figures: Tensor  # (B, F, K) float32
     seeds: tuple[int, ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on `device`."""
+        parts = vars(self).items()
+        moved: dict[str, Any] = {name: x.to(device) for name, x in parts if isinstance(x, Tensor)}
+        moved["text"] = [(tokens.to(device), mask.to(device)) for tokens, mask in self.text]
+        return replace(self, **moved)
 
 
 class Records:

@@ -115,7 +115,7 @@ def film_figures(story: Story, scenes: Sequence[Scene], width: int, height: int)
     parts = []
     for scene in scenes:
         if len(scene.clip.cast) == 1:
-            figures = figure(story, scene.clip, scene.directions[0], width, height)
+            figures = figure(story, scene.clip, 0, scene.directions[0], width, height)
             parts.append(latent_figures(figures, FRAMES_PER_LATENT))
         else:
             num_latents = len(scene.poses) // FRAMES_PER_LATENT

@@ -153,7 +153,7 @@ def run_stage(training: Training, batches: Batches, log: Callable[[dict[str, Any
     counted_s = ready_s = time.monotonic()
     for batch in prefetch(batches, training.progress.stage_step):
         waited_s = time.monotonic() - ready_s
-        batch = to_device(batch, device)
+        batch = batch.to(device)
         corrupted = corrupt(batch, config.objective)
         with mixed_precision(device, None if config.autocast else torch.float32):
             velocity = model(
@@ -337,22 +337,6 @@ def where(training: Training) -> dict[str, Any]:
         "stage_step": progress.stage_step,
         "stage_elapsed_s": progress.stage_elapsed_s,
     }
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on `device`."""
-    return replace(
-        batch,
-        latents=batch.latents.to(device),
-        mouth_cells=batch.mouth_cells.to(device),
-        text=[(tokens.to(device), mask.to(device)) for tokens, mask in batch.text],
-        speech=None if batch.speech is None else batch.speech.to(device),
-        speech_windows=batch.speech_windows.to(device),
-        views=batch.views.to(device),
-        answers=batch.answers.to(device),
-        poses=batch.poses.to(device),
-        figures=batch.figures.to(device),
-    )
 
 
 @contextmanager
